@@ -1,0 +1,521 @@
+"""Every setting, once: name, default, unit and help.
+
+`settings_pages` makes `ostiary.example.toml` and `docs/settings.md` from this table, and a test fails when
+they differ. `settings_file` reads the values. What is checked here is what can be checked without a file, a
+network or a database.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SecretStr
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
+
+from agi_server.errors import InputError, SettingsError
+from agi_server.fastagi.sockets import split_address
+
+PREFIX = "OSTIARY_"  # what environment variables begin with
+SECONDS: JsonDict = {"unit": "s"}
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    text = str(value) if isinstance(value, (str, IPv4Network, IPv6Network)) else ""
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        try:
+            hint = f"write {ip_network(text, strict=False)}"
+        except ValueError:
+            hint = "write e.g. 192.168.7.0/24 or 192.168.7.9"
+        raise ValueError(f"should be a network: {hint}") from error
+
+
+def _region(value: str) -> str:
+    if value != "US":  # the default; others are worth the import
+        from phonenumbers import SUPPORTED_REGIONS  # noqa: PLC0415  # 30 ms
+
+        if value not in SUPPORTED_REGIONS:
+            raise ValueError("should be an ISO 3166 country code in capitals, e.g. DE")
+    return value
+
+
+def _extension(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_/@.+&-]*", value):
+        raise ValueError("should hold nothing but letters, digits and _ / @ . + & -")
+    return value
+
+
+def _pattern(value: str) -> str:
+    if value:
+        import re2  # noqa: PLC0415  # not needed by most commands
+
+        from agi_server.calls.reformatting import quiet_options  # noqa: PLC0415  # as above
+
+        try:
+            re2.compile(value, quiet_options())
+        except re2.error as error:
+            raise ValueError(f"should be an RE2 pattern: {error}") from error
+    return value
+
+
+def _zone(value: str) -> str:
+    if value != "UTC":
+        from agi_server.calls.hours import find_zone  # noqa: PLC0415  # not needed by most commands
+
+        try:
+            find_zone(value)
+        except InputError as error:
+            raise ValueError("should be a time zone, e.g. Europe/Berlin") from error
+    return value
+
+
+def _holiday(value: str) -> str:
+    try:
+        if re.fullmatch(r"(\d{4}-)?\d{2}-\d{2}", value, re.ASCII):
+            date.fromisoformat(
+                value if len(value) == 10 else f"2000-{value}"
+            )  # a leap year: 02-29 may be one
+            return value
+    except ValueError:
+        pass
+    raise ValueError("should be a day: YYYY-MM-DD, or MM-DD for every year")
+
+
+def _address(value: str) -> str:
+    try:
+        split_address(value)
+    except SettingsError as error:
+        raise ValueError(
+            "should be an address: 127.0.0.1:4573, [::1]:4573, or :4573 for all there are"
+        ) from error
+    return value
+
+
+def _https(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
+        raise ValueError("should be a web address: https://…")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError(
+            "should begin with https://: plain http is accepted for this machine (127.0.0.1) only"
+        )
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _mqtt(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in {"mqtt", "mqtts"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        sound = False
+    if url and not sound:
+        raise ValueError("should be an address such as mqtt://user:password@host:1883 or mqtts://host:8883")
+    return value
+
+
+def _path(value: Path) -> Path:
+    if "\0" in str(value):
+        raise ValueError("should be a path; no path holds a NUL character")
+    return value
+
+
+def _tail(value: int) -> int:
+    if 0 < value < 6:
+        raise ValueError("should be 0 (off) or 6 and more: fewer digits fit too many people")
+    return value
+
+
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
+Region = Annotated[str, AfterValidator(_region)]
+Extension = Annotated[str, AfterValidator(_extension)]
+Address = Annotated[str, AfterValidator(_address)]
+AnyPath = Annotated[Path, AfterValidator(_path)]
+OptionalPath = Annotated[AnyPath | None, BeforeValidator(lambda value: None if value == "" else value)]
+Kind = Literal["Contact", "Account", "Lead", "Opportunity"]
+
+
+class Section(BaseModel):
+    """A section of the settings file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Storage(Section):
+    """The local database."""
+
+    state_directory: AnyPath = Field(
+        default=Path("/var/lib/ostiary"), description="Where the database and its backups live."
+    )
+    url: str = Field(
+        default="",
+        description="SQLAlchemy URL; empty: sqlite+aiosqlite:/// + the state directory's ostiary.db.",
+    )
+    integrity_check: bool = Field(
+        default=True, description="Run SQLite's quick check in the background after start."
+    )
+
+
+class FastAgi(Section):
+    """The way in for Asterisk and FreePBX."""
+
+    listen: Address = Field(
+        default="127.0.0.1:4573", description="Address the PBX connects to; [::1]:4573 for IPv6."
+    )
+    deadline: float = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="An answer or a close within this time.",
+        json_schema_extra=SECONDS,
+    )
+    environment_deadline: float = Field(
+        default=0.5,
+        gt=0,
+        le=60,
+        description="The environment block must be in within this time.",
+        json_schema_extra=SECONDS,
+    )
+    reply_deadline: float = Field(
+        default=0.5,
+        gt=0,
+        le=60,
+        description="The PBX must reply to a command within this time.",
+        json_schema_extra=SECONDS,
+    )
+    drain: float = Field(
+        default=5.0,
+        ge=0,
+        le=300,
+        description="On SIGTERM, calls in hand may take this long to finish.",
+        json_schema_extra=SECONDS,
+    )
+    peers: tuple[Network, ...] = Field(
+        default=(ip_network("127.0.0.0/8"), ip_network("::1/128")),
+        description="Networks (CIDR) that may ask.",
+        examples=[["127.0.0.0/8", "::1/128", "192.168.7.9"]],
+    )
+    connections: int = Field(
+        default=1000, ge=1, description="Open connections at most; more are closed at once."
+    )
+    connections_per_peer: int = Field(
+        default=500, ge=1, description="Open connections at most from one address."
+    )
+    backlog: int = Field(
+        default=4096, ge=1, description="Connections the kernel may queue (net.core.somaxconn bounds it)."
+    )
+    line_bytes: int = Field(
+        default=4096,
+        ge=256,
+        description="Longest line of an environment block.",
+        json_schema_extra={"unit": "bytes"},
+    )
+    block_lines: int = Field(
+        default=200, ge=30, description="Longest environment block.", json_schema_extra={"unit": "lines"}
+    )
+    prefix: str = Field(
+        default="OSTIARY_", pattern=r"^[A-Z_][A-Z0-9_]*$", description="What channel variables begin with."
+    )
+
+
+class Http(Section):
+    """Health, metrics, and later the API and the console."""
+
+    enabled: bool = Field(default=True, description="Serve HTTP at all.")
+    listen: Address = Field(default="127.0.0.1:8080", description="Address of the HTTP side.")
+
+
+class ReformatEntry(Section):
+    """One caller-ID reformatting rule; the first that matches wins."""
+
+    direction: Literal["inbound", "outbound"] = "inbound"
+    trunk: str = ""
+    did: str = ""
+    match: str
+    replace: str
+
+
+def _reformat(entry: ReformatEntry) -> ReformatEntry:
+    from agi_server.calls.reformatting import compile_reformat  # noqa: PLC0415  # not needed by most commands
+
+    try:
+        compile_reformat(**entry.model_dump())
+    except InputError as error:
+        raise ValueError(f"cannot be used: {error}") from error
+    return entry
+
+
+class Numbers(Section):
+    """What a telephone number means."""
+
+    region: Region = Field(default="US", description="ISO country of numbers written without one.")
+    own_extensions: Annotated[str, AfterValidator(_pattern)] = Field(
+        default="",
+        description="RE2 pattern of the PBX's own extensions; those of agents count anyway.",
+        examples=["[1-8][0-9]{2}"],
+    )
+    use_restricted: bool = Field(
+        default=False,
+        description="Match and screen by a number whose presentation is restricted (it is never shown).",
+    )
+    reformat: tuple[Annotated[ReformatEntry, AfterValidator(_reformat)], ...] = Field(
+        default=(),
+        description=(
+            "Caller-ID reformatting rules, first match wins: direction (inbound or outbound), trunk and did "
+            r"(empty: any; * and ? allowed), match (RE2, whole number), replace (\1 … \9 for groups)."
+        ),
+        examples=[[{"trunk": "gsm-*", "match": "0([1-9].*)", "replace": r"+49\1"}]],
+    )
+
+
+class Matching(Section):
+    """How a number finds its contact."""
+
+    order: tuple[Kind, ...] = Field(
+        default=("Contact", "Account", "Lead", "Opportunity"),
+        description="Which kind wins when several match.",
+    )
+    tail_digits: Annotated[int, AfterValidator(_tail)] = Field(
+        default=0,
+        ge=0,
+        le=15,
+        description="Match the last so many digits where one side has no country; 0: off, 6 or more.",
+    )
+    switchboard_digits: int = Field(
+        default=5,
+        ge=0,
+        le=8,
+        description="A main number answers for extensions of at most so many digits; 0: off.",
+    )
+
+
+class Naming(Section):
+    """What the phone shows."""
+
+    enabled: bool = Field(default=True, description="Set the caller's name at all.")
+    template: str = Field(
+        default="{name}",
+        description=(
+            "Name of a known caller: {name} {first} {last} {account} {kind} {owner} {number} {did} "
+            "{trunk_name}; [ … ] is left out when a field in it is empty."
+        ),
+        examples=["{name}[ ({account})]"],
+    )
+    unknown_template: str = Field(
+        default="",
+        description="Name of an unknown caller; empty: leave what the trunk sent.",
+        examples=["? {number}"],
+    )
+    ambiguous_template: str = Field(
+        default="{name}", description="Name where several contacts of different companies match."
+    )
+    anonymous_name: str = Field(
+        default="", description="Name of an anonymous caller; empty: leave what the trunk sent."
+    )
+    precedence: Literal["directory", "trunk", "fill"] = Field(
+        default="directory",
+        description=(
+            "directory: ours wins; trunk: a real name sent by the trunk wins; fill: as trunk, but a name "
+            "that is only a number or a placeholder counts as none."
+        ),
+    )
+    charset: Literal["utf-8", "latin-1", "ascii"] = Field(
+        default="utf-8", description="latin-1 and ascii transliterate what they cannot show."
+    )
+    max_length: int = Field(
+        default=40,
+        ge=1,
+        le=79,
+        description="Longest name (never more than 79 bytes of UTF-8).",
+        json_schema_extra={"unit": "characters"},
+    )
+
+
+class Screening(Section):
+    """Who may come in."""
+
+    enabled: bool = Field(default=True, description="Apply blacklist and allow-list.")
+    known_contacts_bypass: bool = Field(
+        default=True, description="Known contacts are blocked by exact rules only."
+    )
+    default_treatment: Literal["hangup", "busy", "congestion", "voicemail", "announce", "redirect"] = Field(
+        default="hangup", description="Treatment of rules that name none."
+    )
+    last_caller: Literal["own", "any"] = Field(
+        default="own", description="*32 blocks the last caller of the extension that dials it, or of anyone."
+    )
+
+
+class Routing(Section):
+    """Whom they came to see."""
+
+    enabled: bool = Field(default=True, description="Route to the responsible agent.")
+    default_agent: Extension = Field(
+        default="",
+        description="Extension responsible for callers without an owner; empty: the PBX's own plan.",
+    )
+    ring_seconds: int = Field(
+        default=20, ge=1, le=600, description="How long the agent's phone rings.", json_schema_extra=SECONDS
+    )
+    fallback: Extension = Field(
+        default="", description="What to dial when the agent does not answer; empty: the PBX's own plan."
+    )
+    last_agent_minutes: int = Field(
+        default=0,
+        ge=0,
+        description="Who last spoke with the caller within this time goes first; 0: off.",
+        json_schema_extra={"unit": "min"},
+    )
+    vip_agent: Extension = Field(
+        default="", description="Extension that VIPs reach when their owner is absent or unknown."
+    )
+    vip_ring_seconds: int = Field(
+        default=0,
+        ge=0,
+        le=600,
+        description="Ring time for VIPs; 0: as for everyone.",
+        json_schema_extra=SECONDS,
+    )
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        default="UTC", description="Time zone of working hours that name none.", examples=["Europe/Berlin"]
+    )
+    holidays: tuple[Annotated[str, AfterValidator(_holiday)], ...] = Field(
+        default=(),
+        description="Days nobody works: YYYY-MM-DD, or MM-DD for every year.",
+        examples=[["12-25", "2026-04-06"]],
+    )
+
+
+class Contacts(Section):
+    """Contacts made on the call path."""
+
+    create: bool = Field(
+        default=False, description="Make a contact of an unknown caller on every inbound call."
+    )
+
+
+class Journal(Section):
+    """The record of calls."""
+
+    enabled: bool = Field(default=True, description="Keep a record of every call.")
+    retention_days: int = Field(
+        default=365,
+        ge=0,
+        description="Forget calls after so many days; 0: never.",
+        json_schema_extra={"unit": "d"},
+    )
+
+
+class Logs(Section):
+    """What is written to the log (standard error)."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is written."
+    )
+    format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="auto: text on a terminal, JSON otherwise."
+    )
+    personal_data: bool = Field(
+        default=False, description="Write callers' numbers and names in clear; otherwise they are masked."
+    )
+
+
+class Salesforce(Section):
+    """Salesforce; the synchronisation arrives in a later version, the names are fixed now."""
+
+    enabled: bool = Field(default=False, description="Keep in step with Salesforce.")
+    login_url: Annotated[str, AfterValidator(_https)] = Field(
+        default="https://login.salesforce.com", description="Where to log in; plain http for loopback only."
+    )
+    flow: Literal["client-credentials", "jwt-bearer", "web-server", "password"] = Field(
+        default="client-credentials", description="How to log in."
+    )
+    client_id: str = Field(default="", description="Consumer key of the External Client App.")
+    client_secret: SecretStr = Field(default=SecretStr(""), description="Consumer secret.")
+    client_secret_file: OptionalPath = Field(default=None, description="File that holds the consumer secret.")
+    username: str = Field(default="", description="Integration user.")
+    private_key_file: OptionalPath = Field(default=None, description="PEM file of the JWT flow.")
+    ca_file: OptionalPath = Field(
+        default=None, description="Certificate authorities to trust instead of the system's."
+    )
+    sync_interval: int = Field(
+        default=60,
+        ge=5,
+        description="Time between two incremental synchronisations.",
+        json_schema_extra=SECONDS,
+    )
+
+
+class Ami(Section):
+    """Asterisk Manager Interface; `ostiary check` signs in with it."""
+
+    host: str = Field(default="", description="Asterisk's address; empty: AMI is not used.")
+    port: int = Field(default=5038, ge=1, le=65535, description="AMI port.")
+    username: str = Field(default="", description="AMI user.")
+    secret: SecretStr = Field(default=SecretStr(""), description="AMI secret.")
+    secret_file: OptionalPath = Field(default=None, description="File that holds the AMI secret.")
+
+
+class Mqtt(Section):
+    """MQTT broker; `ostiary check` signs in with it."""
+
+    url: Annotated[SecretStr, AfterValidator(_mqtt)] = Field(
+        default=SecretStr(""),
+        description="Where the broker is, and as whom to sign in; empty: MQTT is not used.",
+        examples=["mqtts://user:password@broker.example:8883"],
+    )
+    url_file: OptionalPath = Field(default=None, description="File that holds the URL.")
+
+
+class Settings(Section):
+    """All sections."""
+
+    storage: Storage = Storage()
+    fastagi: FastAgi = FastAgi()
+    http: Http = Http()
+    numbers: Numbers = Numbers()
+    matching: Matching = Matching()
+    naming: Naming = Naming()
+    screening: Screening = Screening()
+    routing: Routing = Routing()
+    contacts: Contacts = Contacts()
+    journal: Journal = Journal()
+    logs: Logs = Logs()
+    salesforce: Salesforce = Salesforce()
+    ami: Ami = Ami()
+    mqtt: Mqtt = Mqtt()
+
+
+SECTIONS: Mapping[str, Mapping[str, FieldInfo]] = {
+    name: info.annotation.model_fields
+    for name, info in Settings.model_fields.items()
+    if isinstance(info.annotation, type) and issubclass(info.annotation, Section)
+}
+
+
+def variable(section: str, key: str) -> str:
+    """Return the name of the environment variable of a setting."""
+    return f"{PREFIX}{section}__{key}".upper()
+
+
+def is_secret(info: FieldInfo) -> bool:
+    """Return whether the value of this setting must not be shown."""
+    return info.annotation is SecretStr
+
+
+VARIABLES = {variable(section, key): (section, key) for section, keys in SECTIONS.items() for key in keys}
