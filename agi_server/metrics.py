@@ -1,0 +1,190 @@
+"""What is counted and timed, in the format of Prometheus.
+
+Invariant: whatever is called for each call costs well under a microsecond and takes no lock. It is called from
+the event loop's thread only; a scrape may come from any thread.
+
+Plain numbers and lists, shown by a collector when scraped, because prometheus-client's own counters and
+histograms take a lock for each of some eight events a call: 5 µs together against 1 µs.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate, product
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from agi_server import __version__
+from agi_server.calls.call import Decision, Direction, Rung, Verdict
+from agi_server.logs import lines_dropped
+
+BUCKETS = (  # seconds: a decision takes some 50 µs, an answer some 500 µs; fastagi.deadline is 1 s
+    0.000_01,
+    0.000_02,
+    0.000_05,
+    0.000_1,
+    0.000_2,
+    0.000_5,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+)
+CONNECTIONS = {
+    "refused": "refused_peer",
+    "full": "refused_limit",
+    "probe": "probe",
+}  # kind of failure -> outcome
+ERRORS = ("protocol", "deadline", "unknown_script", "script", "reply")  # shown as 0 until they happen
+
+
+class _Histogram:
+    """Counts of seconds by bucket; the last is for what is longer than all buckets."""
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.sum += seconds
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        return list(zip([*map(str, BUCKETS), "+Inf"], accumulate(self.counts), strict=True))
+
+
+class Metrics(Collector):
+    """The numbers of one process; `registry` shows them.
+
+    `journal_pending` is asked for at each scrape; `directory_contacts` and `directory_updated_at` (seconds since
+    1970) are set by who knows them, and not shown before.
+    """
+
+    def __init__(self) -> None:
+        self.journal_pending: Callable[[], int] = lambda: 0
+        self.directory_contacts: int | None = None
+        self.directory_updated_at: float | None = None
+        self._calls = Counter(dict.fromkeys(product(Direction, Verdict, Rung), 0))
+        self._decisions = _Histogram()
+        self._answers: dict[str, _Histogram] = {}
+        self._errors = Counter(dict.fromkeys(ERRORS, 0))
+        self._connections = Counter(dict.fromkeys(["accepted", *CONNECTIONS.values()], 0))
+        self._open = 0
+        self._journal = Counter({"written": 0, "dropped": 0})
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+
+    def decided(self, decision: Decision, seconds: float) -> None:
+        """Count a decision that took so long."""
+        self._calls[decision.call.direction, decision.verdict, decision.rung] += 1
+        self._decisions.observe(seconds)
+
+    def opened(self) -> None:
+        """Count a connection that was let in; `closed` follows."""
+        self._connections["accepted"] += 1
+        self._open += 1
+
+    def closed(self) -> None:
+        """Count a connection that is over."""
+        self._open -= 1
+
+    def answered(self, script: str, seconds: float) -> None:
+        """Count an answer, sent so long after its connection came in; `script` is one of those served."""
+        histogram = self._answers.get(script)
+        if histogram is None:
+            histogram = self._answers[script] = _Histogram()
+        histogram.observe(seconds)
+
+    def failed(self, kind: str) -> None:
+        """Count a failure: a connection not let in or without a word (`CONNECTIONS`), or an error."""
+        if kind in CONNECTIONS:
+            self._connections[CONNECTIONS[kind]] += 1
+        else:
+            self._errors[kind] += 1
+
+    def journal_written(self) -> None:
+        """Count a journal record that is on disk."""
+        self._journal["written"] += 1
+
+    def journal_dropped(self) -> None:
+        """Count a journal record that is lost."""
+        self._journal["dropped"] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield everything, for `registry`."""
+        build = {"version": __version__, "python": platform.python_version()}
+        yield InfoMetricFamily("ostiary_build", "What runs here.", build)
+        yield _counter(
+            "ostiary_calls",
+            "Calls decided. rung: how the other side was found.",
+            {
+                (str(way), str(verdict), str(rung)): count
+                for (way, verdict, rung), count in self._calls.items()
+            },
+            "direction",
+            "verdict",
+            "rung",
+        )
+        decisions = HistogramMetricFamily("ostiary_decision_seconds", "Time to decide a call.")
+        decisions.add_metric([], self._decisions.cumulative(), self._decisions.sum)
+        yield decisions
+        answers = HistogramMetricFamily(
+            "ostiary_answer_seconds", "Time from a connection to the answer of its script.", labels=["script"]
+        )
+        for script, histogram in list(self._answers.items()):
+            answers.add_metric([script], histogram.cumulative(), histogram.sum)
+        yield answers
+        yield _counter("ostiary_errors", "Requests that failed.", self._errors, "kind")
+        yield _counter(
+            "ostiary_connections",
+            "Connections; accepted ones hold most probes.",
+            self._connections,
+            "outcome",
+        )
+        yield GaugeMetricFamily("ostiary_connections_open", "Connections that are open.", self._open)
+        yield _counter("ostiary_journal_records", "Records of the journal.", self._journal, "outcome")
+        yield GaugeMetricFamily(
+            "ostiary_journal_pending", "Journal records that are not on disk yet.", self.journal_pending()
+        )
+        yield CounterMetricFamily(
+            "ostiary_log_lines_dropped", "Log lines nobody read in time.", lines_dropped()
+        )
+        if self.directory_contacts is not None:
+            yield GaugeMetricFamily(
+                "ostiary_directory_contacts", "Contacts in the local directory.", self.directory_contacts
+            )
+        if self.directory_updated_at is not None:
+            yield GaugeMetricFamily(
+                "ostiary_directory_age_seconds",
+                "Time since the directory last followed its source.",
+                max(0.0, time.time() - self.directory_updated_at),
+            )
+
+
+def _counter(name: str, text: str, counts: Mapping[Any, int], *labels: str) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, count in list(counts.items()):
+        family.add_metric([values] if isinstance(values, str) else list(values), count)
+    return family
