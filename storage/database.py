@@ -1,0 +1,280 @@
+"""Every write to the local database.
+
+A write is acknowledged when its commit is on disk (WAL with synchronous=FULL), not before. Jobs that wait at
+the same time share one commit; each has a savepoint of its own, so that one that fails harms no other. No
+transaction takes new jobs for longer than TRANSACTION_SECONDS: other processes write to the same file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from agi_server.errors import DirectoryError, SettingsError
+from storage.faults import explain, is_busy
+from storage.migrate import HEAD, revision
+
+T = TypeVar("T")
+
+TRANSACTION_SECONDS = 0.02
+LOCK_SECONDS = 5.0  # how long a write waits for other processes in all
+
+# SQLite sleeps ever longer between two looks at a lock (up to 100 ms). A process that commits often would
+# starve us, so a writer's busy_timeout covers the first, short sleeps only and `_begin` starts over.
+_WRITER_BUSY_MS = 20
+_READER_BUSY_MS = 5000
+
+
+def sqlite_path(url: str) -> Path:
+    """Return the file that `url` names; raises SettingsError for anything but a SQLite file."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise SettingsError(
+            f"storage.url: {url!r} is not a database URL; expected sqlite+aiosqlite:////path/to/ostiary.db"
+        ) from error
+    if parsed.drivername not in {"sqlite", "sqlite+aiosqlite"}:
+        raise SettingsError(
+            f"storage.url: {parsed.drivername} is not supported in this version; "
+            "expected sqlite+aiosqlite:////path/to/ostiary.db"
+        )
+    if not parsed.database or parsed.database == ":memory:" or parsed.query:
+        raise SettingsError(
+            "storage.url: expected a plain file, as in sqlite+aiosqlite:////path/to/ostiary.db"
+        )
+    return Path(parsed.database)
+
+
+def sqlite_engine(
+    path: Path, *, begin: str, busy_ms: int, connections: int, foreign_keys: bool = True
+) -> AsyncEngine:
+    """Return an engine on an existing file; `begin` is the statement that opens its transactions.
+
+    The events are SQLAlchemy's recipe for taking transactions over from the sqlite3 module ("Enabling
+    Non-Legacy SQLite Transactional Modes" in the documentation of its SQLite dialect). `mode=rw`: never
+    make a new file in place of one that vanished.
+    """
+    url = URL.create(
+        "sqlite+aiosqlite",
+        database=f"file:{quote(str(path.absolute()))}",
+        query={"mode": "rw", "uri": "true"},
+    )
+    engine = create_async_engine(url, pool_size=connections, max_overflow=0, pool_timeout=LOCK_SECONDS)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connected(connection: DBAPIConnection, _record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout={_READER_BUSY_MS}",  # opening may meet another process's recovery of the WAL
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
+            "wal_autocheckpoint=4000",  # pages, 16 MB: an import writes the same pages of its indexes again and again
+            "journal_size_limit=33554432",
+            "cache_size=-4000",  # KiB
+            f"busy_timeout={busy_ms}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+class _Ticket(Generic[T]):
+    """A job that waits for its commit."""
+
+    def __init__(self, job: Callable[[AsyncConnection], Awaitable[T]]) -> None:
+        self.job = job
+        self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.result: T
+        self.error: Exception | None = None
+
+    async def run(self, connection: AsyncConnection) -> None:
+        """Run the job; an error here means that the whole transaction is lost, not the job alone."""
+        self.error = None
+        savepoint = await connection.begin_nested()
+        try:
+            self.result = await self.job(connection)
+        except Exception as error:  # noqa: BLE001  # whatever a job raises goes to the one who asked for it
+            self.error = error
+            await savepoint.rollback()
+        else:
+            await savepoint.commit()
+
+    def settle(self, path: Path) -> None:
+        """Tell the one who asked, who may have gone."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(_told(self.error, path))
+
+    def fail(self, error: Exception, path: Path) -> None:
+        """Tell the one who asked that the transaction failed; the job's own error says more, if it has one."""
+        self.error = self.error or error
+        self.settle(path)
+
+
+class Database:
+    """The local database for everything that writes, and for reads that may take their time."""
+
+    def __init__(self, path: Path) -> None:
+        """Use `open`."""
+        self.path = path
+        self._writer = sqlite_engine(path, begin="BEGIN IMMEDIATE", busy_ms=_WRITER_BUSY_MS, connections=1)
+        self._reader = sqlite_engine(path, begin="BEGIN", busy_ms=_READER_BUSY_MS, connections=4)
+        self._waiting: deque[_Ticket[Any]] = deque()
+        self._runner: asyncio.Task[None] | None = None
+        self._closed = False
+        self._inode = _inode(path)
+
+    @classmethod
+    async def open(cls, url: str) -> Database:
+        """Return the migrated database at `url`; raises SettingsError or DirectoryError."""
+        path = sqlite_path(url)
+        found = await asyncio.to_thread(revision, path)
+        if found != HEAD:
+            raise DirectoryError(
+                f"database {path}: its tables are those of version {found or 'none'}, expected {HEAD}; "
+                "run `ostiary migrate`"
+            )
+        return cls(path)
+
+    async def close(self) -> None:
+        """Finish what was asked, then close; may be called twice."""
+        self._closed = True
+        if self._runner is not None:
+            await asyncio.wait([self._runner])
+        await self._dispose()
+
+    async def write(self, job: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run `job` and return its result once it is on disk; raises what `job` raises, or DirectoryError.
+
+        `job` may run a second time when a transaction it shared was lost, so it has no effects but on the
+        database. Who cancels the call never learns whether the job was done.
+        """
+        if self._closed:
+            raise DirectoryError(f"database {self.path}: it is closed")
+        ticket = _Ticket(job)
+        self._waiting.append(ticket)
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._drain())
+        return await ticket.future
+
+    async def read(self, job: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run `job` on a consistent view of the database; raises what `job` raises, or DirectoryError."""
+        if self._closed:
+            raise DirectoryError(f"database {self.path}: it is closed")
+        try:
+            await self._follow_file()
+            async with self._reader.connect() as connection:
+                return await job(connection)
+        except SQLAlchemyError as error:
+            raise _told(error, self.path) from error
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            await self._transaction(self._waiting)
+
+    async def _transaction(self, waiting: deque[_Ticket[Any]]) -> None:
+        """Run jobs of `waiting` in one transaction and settle them."""
+        ran: list[_Ticket[Any]] = []
+        try:
+            async with self._begin() as connection:
+                until = asyncio.get_running_loop().time() + TRANSACTION_SECONDS
+                while waiting and asyncio.get_running_loop().time() < until:
+                    ticket = waiting.popleft()
+                    if not ticket.future.cancelled():
+                        ran.append(ticket)
+                        await ticket.run(connection)
+        except (SQLAlchemyError, DirectoryError) as error:
+            await self._lost(ran, waiting, error)
+        except BaseException:  # the loop is being torn down
+            for ticket in (*ran, *waiting):
+                ticket.future.cancel()
+            waiting.clear()
+            raise
+        else:
+            for ticket in ran:
+                ticket.settle(self.path)
+
+    async def _lost(self, ran: list[_Ticket[Any]], waiting: deque[_Ticket[Any]], error: Exception) -> None:
+        """Give each job that shared a lost transaction one of its own, so that the guilty one fails alone."""
+        await self._dispose()
+        if not ran:  # not even begun: the same would happen to all
+            while waiting:
+                waiting.popleft().fail(error, self.path)
+        elif len(ran) == 1:
+            ran[0].fail(error, self.path)
+        else:
+            for ticket in ran:
+                if not ticket.future.cancelled():
+                    await self._transaction(deque([ticket]))
+
+    @asynccontextmanager
+    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+        """Open a write transaction, waiting for other processes, and commit it."""
+        await self._follow_file()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LOCK_SECONDS
+        async with self._writer.connect() as connection:
+            while True:
+                try:
+                    await connection.begin()
+                except DBAPIError as error:
+                    if loop.time() > until or not is_busy(_cause(error)):
+                        raise
+                else:
+                    break
+            yield connection
+            await connection.commit()
+
+    async def _follow_file(self) -> None:
+        """Let go of a file that was replaced: what is written to it would be lost."""
+        inode = _inode(self.path)
+        if inode != self._inode:
+            await self._dispose()
+            self._inode = inode
+        if inode is None:
+            raise DirectoryError(
+                f"database {self.path}: the file is gone; restore a backup, or run `ostiary migrate` for an empty one"
+            )
+
+    async def _dispose(self) -> None:
+        await self._writer.dispose()
+        await self._reader.dispose()
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116  # Path.stat costs twice as much
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the driver's own error."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def _told(error: Exception, path: Path) -> Exception:
+    return explain(_cause(error), path) if isinstance(error, SQLAlchemyError) else error

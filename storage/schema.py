@@ -1,0 +1,257 @@
+"""The tables, as SQLAlchemy Core sees them; `migrations/` holds how they came to be.
+
+Times are whole seconds since 1970 (UTC). E.164 numbers are integers of their digits: no country code begins
+with a zero, so nothing is lost and a million of them stay small. `id` columns that leave the house
+(contacts) are never used twice.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+# SQLite's INTEGER is 64 bits and the only type that may be a row id; PostgreSQL's must be told.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _now() -> Column[int]:
+    return Column("created_at", Id, nullable=False, server_default=text("0"))
+
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("salesforce_id", Text, unique=True),
+    Column("name", Text, nullable=False, server_default=""),
+)
+Index("accounts_name", accounts.c.name)
+
+owners = Table(  # Salesforce Users (and queues) that own records
+    "owners",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("salesforce_id", Text, unique=True),
+    Column("email", Text, nullable=False, server_default=""),  # lower case
+    Column("name", Text, nullable=False, server_default=""),
+)
+Index("owners_email", owners.c.email)
+
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("salesforce_id", Text, unique=True),
+    Column("database", Text, nullable=False, server_default=""),  # `iddatabase` of the insert look-up
+    Column("key", Text),  # `data` of the insert look-up
+    Column("kind", Text, nullable=False, server_default="Contact"),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("first_name", Text, nullable=False, server_default=""),
+    Column("last_name", Text, nullable=False, server_default=""),
+    Column("email", Text, nullable=False, server_default=""),
+    Column("account_id", Id, ForeignKey("accounts.id")),
+    Column("owner_id", Id, ForeignKey("owners.id")),
+    Column("vip", Boolean, nullable=False, server_default=text("0")),
+    Column("active_at", Id, nullable=False, server_default=text("0")),
+    Column("source", Text, nullable=False, server_default="import"),  # import | insert | salesforce
+    _now(),
+    UniqueConstraint("database", "key"),
+    CheckConstraint("kind IN ('Contact', 'Account', 'Lead', 'Opportunity')", name="kind"),
+    sqlite_autoincrement=True,
+)
+Index(  # so that a file without ids may be imported twice
+    "contacts_name", contacts.c.name, sqlite_where=text("salesforce_id IS NULL AND key IS NULL")
+)
+
+phones = Table(  # numbers whose country is known
+    "phones",
+    metadata,
+    Column("number", Id, nullable=False),  # E.164 digits
+    Column("contact_id", Id, ForeignKey("contacts.id", ondelete="CASCADE"), nullable=False),
+    Column("label", Text, nullable=False, server_default=""),  # Phone, MobilePhone, …
+    Column("typed", Text),  # the field's text where it is not the plain E.164
+    PrimaryKeyConstraint("number", "contact_id"),
+    sqlite_with_rowid=False,
+)
+Index("phones_contact", phones.c.contact_id)
+Index("phones_tail", phones.c.number % 1_000_000)
+
+local_phones = Table(  # digits whose country is not known
+    "local_phones",
+    metadata,
+    Column("digits", Text, nullable=False),
+    Column("contact_id", Id, ForeignKey("contacts.id", ondelete="CASCADE"), nullable=False),
+    Column("label", Text, nullable=False, server_default=""),
+    Column("tail", Id, nullable=False),  # the last six digits
+    Column("typed", Text),
+    PrimaryKeyConstraint("digits", "contact_id"),
+    sqlite_with_rowid=False,
+)
+Index("local_phones_contact", local_phones.c.contact_id)
+Index("local_phones_tail", local_phones.c.tail)
+
+switchboards = Table(  # main numbers: `prefix` is the E.164 number without its final zero(s)
+    "switchboards",
+    metadata,
+    Column("prefix", Id, nullable=False),
+    Column("contact_id", Id, ForeignKey("contacts.id", ondelete="CASCADE"), nullable=False),
+    Column("main", Id, nullable=False),  # the main number itself
+    Column("explicit", Boolean, nullable=False, server_default=text("0")),  # written with -0 or the like
+    PrimaryKeyConstraint("prefix", "contact_id"),
+    sqlite_with_rowid=False,
+)
+Index("switchboards_contact", switchboards.c.contact_id)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("email", Text, unique=True),  # lower case
+    Column("extension", Text, nullable=False, unique=True),
+    Column("salesforce_user_id", Text, unique=True),
+    Column("hours", Text, nullable=False, server_default=""),
+    Column("timezone", Text, nullable=False, server_default=""),
+    Column("absent_until", Id, nullable=False, server_default=text("0")),
+    Column("delegate_id", Id, ForeignKey("agents.id", ondelete="SET NULL")),
+    Column("ring_seconds", Integer, nullable=False, server_default=text("0")),
+    Column("fallback", Text, nullable=False, server_default=""),
+)
+
+blacklist = Table(  # blacklist and allow-list entries
+    "blacklist",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("pattern", Text, nullable=False, server_default=""),
+    Column("allow", Boolean, nullable=False, server_default=text("0")),
+    Column("did", Text, nullable=False, server_default=""),
+    Column("treatment", Text, nullable=False, server_default="hangup"),
+    Column("target", Text, nullable=False, server_default=""),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("expires_at", Id, nullable=False, server_default=text("0")),
+    Column("created_by", Text, nullable=False, server_default=""),
+    _now(),
+    Column("hits", Id, nullable=False, server_default=text("0")),
+    Column("last_hit_at", Id, nullable=False, server_default=text("0")),
+    UniqueConstraint("kind", "pattern", "did", "allow"),
+    CheckConstraint("kind IN ('exact', 'prefix', 'regex', 'country', 'anonymous')", name="kind"),
+)
+
+dids = Table(  # what applies to calls on one DID; NULL: as the settings say
+    "dids",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("did", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("region", Text),
+    Column("identify", Boolean),
+    Column("naming", Boolean),
+    Column("screening", Boolean),
+    Column("routing", Boolean),
+    Column("create_contacts", Boolean),
+    Column("template", Text),
+    Column("default_agent", Text),
+    Column("ring_seconds", Integer),
+    Column("fallback", Text),
+    Column("last_agent_minutes", Integer),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("uniqueid", Text, nullable=False, server_default=""),
+    Column("direction", Text, nullable=False, server_default="inbound"),
+    Column("started_at", Id, nullable=False),
+    Column("ended_at", Id),
+    Column("number", Id),  # E.164 digits, where known
+    Column("number_text", Text, nullable=False, server_default=""),  # as sent
+    Column("name", Text, nullable=False, server_default=""),  # as shown
+    Column("did", Text, nullable=False, server_default=""),
+    Column("trunk", Text, nullable=False, server_default=""),
+    Column("contact_id", Id),
+    Column("rung", Text, nullable=False, server_default="none"),
+    Column("verdict", Text, nullable=False, server_default="allow"),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("rule_id", Id),
+    Column("routed_to", Text, nullable=False, server_default=""),  # extension we named
+    Column("answered_by", Text, nullable=False, server_default=""),  # extension that spoke
+    Column("disposition", Text, nullable=False, server_default=""),
+    Column("seconds", Integer),  # spoken
+    Column("trace", JSON),
+)
+Index("calls_uniqueid", calls.c.uniqueid)
+Index("calls_started", calls.c.started_at)
+Index("calls_last_agent", calls.c.number, calls.c.started_at, sqlite_where=text("answered_by <> ''"))
+
+outbox = Table(  # what must still reach Salesforce
+    "outbox",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("kind", Text, nullable=False),  # contact | call
+    Column("contact_id", Id),
+    Column("payload", JSON, nullable=False),
+    _now(),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", Id, nullable=False, server_default=text("0")),
+    Column("error", Text, nullable=False, server_default=""),
+    sqlite_autoincrement=True,
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Id, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("what", Text, nullable=False),  # e.g. blacklist.add
+    Column("before", JSON),
+    Column("after", JSON),
+)
+
+settings = Table(  # overrides of the settings file that may change at run time; key is section.key
+    "settings",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", JSON, nullable=False),
+    Column("changed_at", Id, nullable=False, server_default=text("0")),
+    Column("changed_by", Text, nullable=False, server_default=""),
+)
+
+users = Table(  # console log-ins
+    "users",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),
+    Column("role", Text, nullable=False, server_default="viewer"),
+    _now(),
+    Column("disabled", Boolean, nullable=False, server_default=text("0")),
+    CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+)
+
+revisions = (
+    Table(  # counts changes of the small tables (by triggers), so that a reader knows when to compile anew
+        "revisions",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("value", Id, nullable=False, server_default=text("0")),
+    )
+)

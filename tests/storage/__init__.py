@@ -1,0 +1,1 @@
+"""The database: real SQLite files, real processes, real signals."""

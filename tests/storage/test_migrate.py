@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+import subprocess
+import sys
+import warnings
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+import storage.migrate
+from agi_server.errors import DirectoryError, SettingsError
+from storage.migrate import HEAD, migrate, revision
+from storage.schema import metadata
+from tests.storage.conftest import Query, mode, overwrite, url_of
+
+
+async def test_a_fresh_database_is_private(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "ostiary.db"
+    await migrate(url_of(path))
+    assert revision(path) == HEAD
+    assert (mode(path), mode(path.parent)) == (0o600, 0o700)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_the_second_time_nothing_happens(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        version = connection.execute("PRAGMA data_version").fetchone()
+        await migrate(url_of(path))
+        assert connection.execute("PRAGMA data_version").fetchone() == version
+
+
+async def test_without_anything_to_do_alembic_is_not_imported(path: Path) -> None:
+    code = (
+        "import asyncio, sys; from storage.migrate import migrate; from storage.database import Database\n"
+        f"asyncio.run(migrate({url_of(path)!r})); assert 'alembic' not in sys.modules"
+    )
+    done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_two_processes_at_once(tmp_path: Path, attempt: int) -> None:
+    path = tmp_path / f"{attempt}.db"
+    code = (
+        "import asyncio, sys; from storage.migrate import migrate; print(flush=True); sys.stdin.read(1)\n"
+        f"asyncio.run(migrate({url_of(path)!r}))"
+    )
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.readline()
+    for child in children:  # both are ready: now
+        assert child.stdin is not None
+        child.stdin.write(b"g")
+        child.stdin.flush()
+    assert [(child.communicate()[1], child.returncode) for child in children] == [(b"", 0)] * 2
+    assert revision(path) == HEAD
+
+
+def objects(connection: sqlite3.Connection) -> dict[tuple[str, str], list[object]]:
+    """Return every table and index: its words (the order of constraints means nothing) and its columns."""
+    rows = connection.execute(
+        "SELECT type, name, sql FROM sqlite_master WHERE type <> 'trigger' AND sql IS NOT NULL"
+    )
+    return {
+        (kind, name): [
+            sorted(re.findall(r"[^\s,()]+", sql)),
+            connection.execute("SELECT * FROM pragma_table_xinfo(?)", (name,)).fetchall(),
+        ]
+        for kind, name, sql in rows
+        if "alembic" not in name
+    }
+
+
+def test_the_migrated_schema_is_that_of_the_models(path: Path, tmp_path: Path) -> None:
+    models = create_engine(f"sqlite:///{tmp_path / 'models.db'}")
+    metadata.create_all(models)
+    models.dispose()
+    with (
+        closing(sqlite3.connect(path)) as migrated,
+        closing(sqlite3.connect(tmp_path / "models.db")) as modelled,
+    ):
+        assert objects(migrated) == objects(modelled)
+    engine = create_engine(url_of(path).replace("+aiosqlite", ""))
+    with engine.connect() as connection, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(?s).*expression-based index")  # compared as text above
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_head_is_the_newest_step() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(storage.migrate.__file__).with_name("migrations")))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+async def test_a_newer_database_is_refused(path: Path, query: Query) -> None:
+    query("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(DirectoryError, match="install the newer Ostiary"):
+        await migrate(url_of(path))
+
+
+async def test_no_database_at_all_is_refused(path: Path) -> None:
+    overwrite(path, 0, b"not a database, but longer than a header of SQLite's" * 100)
+    with pytest.raises(DirectoryError, match="restore a backup"):
+        await migrate(url_of(path))
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql+asyncpg://host/ostiary", "sqlite+aiosqlite://", "nonsense", "sqlite:///x?a=b"]
+)
+async def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"storage\.url"):
+        await migrate(url)
+
+
+TABLES = [
+    ("agents", "INSERT INTO agents (extension) VALUES ('201')", "UPDATE agents SET hours = 'Mo'"),
+    ("dids", "INSERT INTO dids (did) VALUES ('100')", "UPDATE dids SET region = 'DE'"),
+    (
+        "settings",
+        "INSERT INTO settings (key, value) VALUES ('naming.enabled', 'true')",
+        "UPDATE settings SET value = 'false'",
+    ),
+    (
+        "blacklist",
+        "INSERT INTO blacklist (kind, pattern) VALUES ('prefix', '+49')",
+        "UPDATE blacklist SET did = '1'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("table", "insert", "update"), TABLES)
+def test_every_change_of_a_small_table_is_counted(query: Query, table: str, insert: str, update: str) -> None:
+    for count, statement in enumerate([insert, update, f"DELETE FROM {table}"], 1):
+        query(statement)
+        expected = {name: 0 for name, *_ in TABLES} | {table: count}
+        assert dict(query("SELECT name, value FROM revisions")) == expected
+
+
+def test_counting_hits_is_no_change(query: Query) -> None:
+    query("INSERT INTO blacklist (kind, pattern) VALUES ('prefix', '+49')")
+    query("UPDATE blacklist SET hits = hits + 1, last_hit_at = 5")
+    assert query("SELECT value FROM revisions WHERE name = 'blacklist'") == [(1,)]
