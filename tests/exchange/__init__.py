@@ -1,0 +1,1 @@
+"""Tests of agi_server.exchange and of the commands import and export."""
