@@ -1,0 +1,179 @@
+"""The serving process: what starts in which order, and stops in the reverse.
+
+Invariant: nothing that FastAGI needs to answer waits for the parts beside it, and a part that does not start is
+logged and done without: calls go on. On the way down, FastAGI finishes the calls in hand first; then what they
+left to write is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from agi_server import __version__
+from agi_server.calls.call import Call, Decision
+from agi_server.calls.decide import decide
+from agi_server.errors import DirectoryError, OstiaryError
+from agi_server.fastagi.server import FastAgiServer
+from agi_server.fastagi.sockets import inherited_sockets
+from agi_server.journal import Journal
+from agi_server.logs import log_decision
+from agi_server.metrics import Metrics
+from agi_server.observer import FastAgiObserver
+from agi_server.scripts import bind
+from agi_server.scripts.services import Services
+from agi_server.settings import Settings
+from agi_server.settings_file import storage_url
+from agi_server.supervisor import worker
+from agi_server.watchdog import watchdog
+from storage.database import Database, sqlite_path
+from storage.directory import SqliteDirectory
+from storage.migrate import HEAD, migrate, revision
+
+log = structlog.get_logger()
+
+WARM_UP = Call(id="warm-up", number="+15550100", name="Ana")
+
+Ready = Callable[[FastAgiServer], None]
+
+
+async def serve_until_stopped(settings: Settings, *, config: Path | None) -> None:
+    """Serve until SIGTERM or SIGINT; a second one ends at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop_or_abort(number: signal.Signals) -> None:
+        if stop.is_set():
+            raise SystemExit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_or_abort, number)
+    await serve(settings, config=config, stop=stop)
+
+
+async def serve(
+    settings: Settings, *, config: Path | None, stop: asyncio.Event, ready: Ready | None = None
+) -> None:
+    """Answer calls until `stop` is set; `ready` is called with the server once it answers.
+
+    Raises OstiaryError when the FastAGI address cannot be bound; everything else that fails is logged.
+    """
+    url = storage_url(settings)
+    await _bring_up_to_date(url)
+    metrics = Metrics()
+    directory = SqliteDirectory(sqlite_path(url), settings)
+    journal = Journal(metrics)
+    metrics.journal_pending = journal.pending
+    database = _Writer(url)
+    services = Services(
+        settings=settings,
+        directory=directory,
+        journal=journal,
+        database=database.open,
+        report=_reporter(settings, metrics, journal),
+    )
+    decide(WARM_UP, directory, time.time())  # so that no caller pays for what the first call loads
+    server = FastAgiServer(bind(services), settings.fastagi, FastAgiObserver(metrics))
+    async with AsyncExitStack() as parts:  # left in reverse
+        parts.callback(directory.close)
+        parts.push_async_callback(database.close)
+        await server.start(inherited_sockets("fastagi"))
+        if settings.journal.enabled:
+            await parts.enter_async_context(worker(journal, config))
+        if settings.http.enabled:
+            await parts.enter_async_context(_http(settings, metrics, directory, journal))
+        parts.push_async_callback(_drain, server, settings.fastagi.drain)
+        await parts.enter_async_context(watchdog())
+        log.info("answering", version=__version__, fastagi=server.addresses, database=str(sqlite_path(url)))
+        if ready is not None:
+            ready(server)
+        await stop.wait()
+        log.info("stopping; calls in hand are finished first")
+
+
+async def _bring_up_to_date(url: str) -> None:
+    """Migrate the database if it is not at this version's schema; without one, calls are still answered."""
+    try:
+        if revision(sqlite_path(url)) != HEAD:
+            await migrate(url)
+    except DirectoryError as error:
+        log.error("the database cannot be used; every call is allowed until it can", error=str(error))
+
+
+def _reporter(settings: Settings, metrics: Metrics, journal: Journal) -> Callable[[Decision, float], None]:
+    personal_data = settings.logs.personal_data
+    keep = settings.journal.enabled
+    clock = time.time
+    bound = log.bind()
+
+    def report(decision: Decision, seconds: float) -> None:
+        metrics.decided(decision, seconds)
+        log_decision(bound, decision, seconds, personal_data)
+        if keep:
+            journal.decided(decision, clock())
+
+    return report
+
+
+async def _drain(server: FastAgiServer, seconds: float) -> None:
+    cut = await server.drain(seconds)
+    if cut:
+        log.warning("calls cut off while stopping", calls=cut, drain_seconds=seconds)
+    await server.close()
+
+
+class _Writer:
+    """The writing side of the database, opened when it is first needed and tried again when that failed."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._opening: asyncio.Task[Database] | None = None
+
+    async def open(self) -> Database:
+        """Return the database. Raises DirectoryError."""
+        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
+            self._opening = asyncio.create_task(Database.open(self._url))
+        return await asyncio.shield(self._opening)
+
+    async def close(self) -> None:
+        if self._opening is not None:
+            with contextlib.suppress(DirectoryError):
+                await (await self._opening).close()
+
+
+@asynccontextmanager
+async def _http(
+    settings: Settings, metrics: Metrics, directory: SqliteDirectory, journal: Journal
+) -> AsyncIterator[None]:
+    """Serve health and metrics beside the calls; importing the web parts happens on a thread."""
+    stop = asyncio.Event()
+
+    def readiness() -> Mapping[str, str]:
+        return {
+            "directory": directory.state(),
+            "journal": journal.state() if settings.journal.enabled else "off",
+        }
+
+    async def run() -> None:
+        web = await asyncio.to_thread(importlib.import_module, "agi_server.web.health")
+        try:
+            async with web.serve_http(web.create_app(metrics, readiness), settings.http.listen):
+                await stop.wait()
+        except (OSError, OstiaryError) as error:
+            log.error("HTTP is not served", listen=settings.http.listen, error=str(error))
+
+    task = asyncio.create_task(run())
+    try:
+        yield
+    finally:
+        stop.set()
+        await task

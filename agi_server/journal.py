@@ -1,0 +1,177 @@
+"""What happened on the call path, on its way to the worker.
+
+Invariant: a record leaves this process's memory only when the worker says that it is committed. The worker may be
+away for a while or die half-way: what it has not confirmed is sent again, and it ignores what it has seen. What
+the socket has taken survives the death of this process, for the worker reads on to the end.
+
+On the wire: one JSON array a line, `[sequence, kind, {…}]`; back come lines `sequence`, meaning all up to here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+import orjson
+
+from agi_server.calls.call import Decision
+
+if TYPE_CHECKING:
+    from agi_server.metrics import Metrics
+
+LIMIT = 100_000  # records kept for a worker that is away; some 50 MB
+
+
+class Journal:
+    """The sending side, on the event loop of the call path. Writing never waits and never fails."""
+
+    def __init__(self, metrics: Metrics, *, limit: int = LIMIT) -> None:
+        self._metrics = metrics
+        self._limit = limit
+        self._sequence = 0
+        self._pending: deque[tuple[int, bytes]] = deque()  # not yet confirmed, oldest first
+        self._unsent: list[bytes] = []  # of those, not yet handed to the socket
+        self._link: asyncio.Transport | None = None
+        self._paused = False
+        self._flush_due = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def decided(self, decision: Decision, now: float) -> None:
+        """Record one call as it was decided."""
+        call = decision.call
+        number = decision.number
+        self._write(
+            "call",
+            {
+                "id": call.id,
+                "uniqueid": call.uniqueid,
+                "direction": call.direction,
+                "started_at": int(now),
+                "number": number.e164 or None,
+                "number_text": call.number,
+                "name": decision.display_name or call.name,
+                "did": call.did,
+                "trunk": call.trunk,
+                "contact_id": decision.contact.id if decision.contact else None,
+                "rung": decision.rung,
+                "verdict": decision.verdict,
+                "reason": decision.reason,
+                "rule_id": decision.rule.id if decision.rule else None,
+                "routed_to": decision.agent.extension if decision.agent else "",
+                "trace": decision.trace,
+            },
+        )
+
+    def ended(
+        self, *, call_id: str, uniqueid: str, ended_at: int, disposition: str, seconds: int, answered_by: str
+    ) -> None:
+        """Record how a call went."""
+        self._write(
+            "ended",
+            {
+                "call_id": call_id,
+                "uniqueid": uniqueid,
+                "ended_at": ended_at,
+                "disposition": disposition,
+                "seconds": seconds,
+                "answered_by": answered_by,
+            },
+        )
+
+    def pending(self) -> int:
+        """Return how many records are not confirmed yet."""
+        return len(self._pending)
+
+    def state(self) -> str:
+        """Return `ok`, or what is wrong, for the readiness page."""
+        if self._link is not None:
+            return "ok"
+        return f"the worker is away; {len(self._pending)} records wait"
+
+    async def drained(self, seconds: float) -> bool:
+        """Wait until everything is confirmed; return whether it was within `seconds`."""
+        if self._idle.is_set():
+            return True
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def connected(self, link: asyncio.Transport) -> None:
+        """A worker is there: send it all that no worker has confirmed."""
+        self._link = link
+        self._paused = False
+        self._unsent = [line for _, line in self._pending]
+        self._flush()
+
+    def disconnected(self) -> None:
+        """The worker is gone: keep what it has not confirmed."""
+        self._link = None
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on: the socket is full, or no longer so."""
+        self._paused = paused
+        if not paused:
+            self._flush()
+
+    def confirmed(self, sequence: int) -> None:
+        """Forget everything up to `sequence`: it is on disk."""
+        pending = self._pending
+        while pending and pending[0][0] <= sequence:
+            pending.popleft()
+            self._metrics.journal_written()
+        if not pending:
+            self._idle.set()
+
+    def _write(self, kind: str, record: dict[str, object]) -> None:
+        if len(self._pending) >= self._limit:
+            self._metrics.journal_dropped()
+            return
+        self._sequence += 1
+        line = orjson.dumps((self._sequence, kind, record), default=list, option=orjson.OPT_APPEND_NEWLINE)
+        self._pending.append((self._sequence, line))
+        self._unsent.append(line)
+        self._idle.clear()
+        if not self._flush_due:  # one write to the socket for all calls of this turn of the loop
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._link is None or self._paused or not self._unsent:
+            return
+        self._link.write(b"".join(self._unsent))
+        self._unsent.clear()
+
+
+class JournalLink(asyncio.Protocol):
+    """One worker's end of the line, seen from the call path."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hand over what waits."""
+        self._journal.connected(cast("asyncio.Transport", transport))  # uvloop's is none by inheritance
+
+    def data_received(self, data: bytes) -> None:
+        """Take the worker's confirmations; only the newest matters."""
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        if lines:
+            self._journal.confirmed(int(lines[-1]))
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Remember that nobody listens."""
+        self._journal.disconnected()
+
+    def pause_writing(self) -> None:
+        """Let the journal keep its lines: the worker is behind."""
+        self._journal.pause(True)
+
+    def resume_writing(self) -> None:
+        """Let the journal send again."""
+        self._journal.pause(False)

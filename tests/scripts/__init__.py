@@ -1,0 +1,1 @@
+"""The AGI scripts, asked over FastAGI as a PBX asks them."""

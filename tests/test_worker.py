@@ -1,0 +1,175 @@
+"""The journal's whole way: the call path, the socket, a real worker process, a real database."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agi_server.calls.call import Call, Decision, Verdict
+from agi_server.calls.directory import Rule, RuleKind
+from agi_server.calls.numbers import normalise
+from agi_server.journal import Journal
+from agi_server.metrics import Metrics
+from agi_server.supervisor import worker
+from agi_server.worker import store_records
+from storage.blacklist import add_rule, list_rules
+from storage.database import Database
+from storage.migrate import migrate
+
+STARTED = int(time.time())  # what is old would be forgotten
+
+
+@pytest_asyncio.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    url = f"sqlite+aiosqlite:///{tmp_path}/ostiary.db"
+    await migrate(url)
+    opened = await Database.open(url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "ostiary.toml"
+    path.write_text(f'[storage]\nstate_directory = "{tmp_path}"\n', encoding="utf-8")
+    return path
+
+
+def decision(call_id: str, *, rule: Rule | None = None) -> Decision:
+    return Decision(
+        call=Call(id=call_id, number="+493023125010", uniqueid=f"u-{call_id}"),
+        number=normalise("+493023125010", "DE"),
+        verdict=Verdict.BLOCK if rule else Verdict.ALLOW,
+        rule=rule,
+        display_name="Ana",
+    )
+
+
+def call_row(call_id: str, **columns: object) -> dict[str, Any]:
+    return {"id": call_id, "started_at": STARTED, "rule_id": None, **columns}
+
+
+async def rows(database: Database) -> list[Any]:
+    async def job(connection: AsyncConnection) -> list[Any]:
+        result = await connection.exec_driver_sql("SELECT * FROM calls ORDER BY id")
+        return list(result)
+
+    return await database.read(job)
+
+
+async def children_of(pid: int) -> list[int]:
+    text = await asyncio.to_thread(Path(f"/proc/{pid}/task/{pid}/children").read_text)
+    return [int(child) for child in text.split()]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something is so; the processes it waits for tell nobody."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_call_is_written_with_all_that_is_known_of_it(database: Database, config: Path) -> None:
+    journal = Journal(Metrics())
+    async with worker(journal, config):
+        journal.decided(decision("1"), STARTED)
+        journal.ended(
+            call_id="",
+            uniqueid="u-1",
+            ended_at=STARTED + 9,
+            disposition="answer",
+            seconds=5,
+            answered_by="100",
+        )
+        assert await journal.drained(20)
+    (row,) = await rows(database)
+    assert (row.number, row.name, row.verdict) == (493023125010, "Ana", "allow")
+    assert (row.ended_at, row.seconds, row.answered_by) == (STARTED + 9, 5, "100")
+
+
+async def test_workers_killed_at_any_moment_lose_and_double_nothing(database: Database, config: Path) -> None:
+    rule = Rule(id=0, kind=RuleKind.EXACT, pattern="+493023125010")
+    rule_id = await database.write(lambda connection: add_rule(connection, rule, who="test", now=STARTED))
+    blocked = Rule(id=rule_id, kind=RuleKind.EXACT, pattern="+493023125010")
+    journal = Journal(Metrics())
+    async with worker(journal, config):
+        for turn in range(3):
+            for number in range(200):
+                journal.decided(decision(f"{turn}-{number}", rule=blocked), STARTED)
+            await until(lambda: journal.state() == "ok")
+            for child in await children_of(os.getpid()):
+                if b"worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    os.kill(child, signal.SIGKILL)
+            await until(lambda: journal.state() != "ok")
+        assert await journal.drained(30)
+    assert len(await rows(database)) == 600
+    (stored,) = await database.read(list_rules)
+    assert stored.hits == 600
+
+
+async def test_the_worker_writes_what_it_was_sent_after_its_parent_is_gone(
+    database: Database, config: Path
+) -> None:
+    """The parent closes its end without waiting for a confirmation, as one that is killed does."""
+    import socket  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+
+    import orjson  # noqa: PLC0415
+
+    ours, theirs = socket.socketpair()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "agi_server", "--config", str(config), "worker", str(theirs.fileno()),
+        pass_fds=[theirs.fileno()],
+    )  # fmt: skip
+    theirs.close()
+    for number in range(50):
+        ours.sendall(orjson.dumps((number + 1, "call", call_row(str(number)))) + b"\n")
+    ours.close()
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert len(await rows(database)) == 50
+
+
+async def test_a_batch_sent_twice_counts_once(database: Database) -> None:
+    rule = Rule(id=0, kind=RuleKind.PREFIX, pattern="+4930")
+    rule_id = await database.write(lambda connection: add_rule(connection, rule, who="test", now=STARTED))
+    batch = [(1, "call", call_row("a", rule_id=rule_id)), (2, "call", call_row("b", rule_id=rule_id))]
+    for _ in range(2):
+        await database.write(lambda connection: store_records(connection, batch))
+    (stored,) = await database.read(list_rules)
+    assert (stored.hits, stored.last_hit_at) == (2, STARTED)
+
+
+async def test_a_record_that_cannot_be_stored_does_not_hold_up_the_others(
+    database: Database, config: Path
+) -> None:
+    journal = Journal(Metrics())
+    async with worker(journal, config):
+        journal.decided(decision("good"), STARTED)
+        journal._write("ended", {"nonsense": 1})
+        journal.decided(decision("also good"), STARTED)
+        assert await journal.drained(20)
+    assert [row.id for row in await rows(database)] == ["also good", "good"]
+
+
+async def test_a_locked_database_delays_the_journal_and_loses_nothing(
+    database: Database, config: Path
+) -> None:
+    journal = Journal(Metrics())
+    locker = sqlite3.connect(database.path, isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    async with worker(journal, config):
+        journal.decided(decision("1"), STARTED)
+        await until(lambda: journal.state() == "ok")
+        assert not await journal.drained(0.5)
+        locker.execute("COMMIT")
+        locker.close()
+        assert await journal.drained(20)
+    assert len(await rows(database)) == 1
