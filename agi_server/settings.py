@@ -77,6 +77,16 @@ def _zone(value: str) -> str:
     return value
 
 
+def _template(value: str) -> str:
+    from agi_server.calls.naming import check_template  # noqa: PLC0415  # not needed by most commands
+
+    try:
+        check_template(value)
+    except InputError as error:
+        raise ValueError(f"should be a template: {error}") from error
+    return value
+
+
 def _holiday(value: str) -> str:
     try:
         if re.fullmatch(r"(\d{4}-)?\d{2}-\d{2}", value, re.ASCII):
@@ -148,6 +158,8 @@ Address = Annotated[str, AfterValidator(_address)]
 AnyPath = Annotated[Path, AfterValidator(_path)]
 OptionalPath = Annotated[AnyPath | None, BeforeValidator(lambda value: None if value == "" else value)]
 Kind = Literal["Contact", "Account", "Lead", "Opportunity"]
+
+Template = Annotated[str, AfterValidator(_template)]
 
 
 class Section(BaseModel):
@@ -308,7 +320,7 @@ class Naming(Section):
     """What the phone shows."""
 
     enabled: bool = Field(default=True, description="Set the caller's name at all.")
-    template: str = Field(
+    template: Template = Field(
         default="{name}",
         description=(
             "Name of a known caller: {name} {first} {last} {account} {kind} {owner} {number} {did} "
@@ -316,12 +328,12 @@ class Naming(Section):
         ),
         examples=["{name}[ ({account})]"],
     )
-    unknown_template: str = Field(
+    unknown_template: Template = Field(
         default="",
         description="Name of an unknown caller; empty: leave what the trunk sent.",
         examples=["? {number}"],
     )
-    ambiguous_template: str = Field(
+    ambiguous_template: Template = Field(
         default="{name}", description="Name where several contacts of different companies match."
     )
     anonymous_name: str = Field(

@@ -82,6 +82,13 @@ def split_address(address: str, *, setting: str = "fastagi.listen") -> tuple[str
     return found["ipv6"] or found["host"] or "", int(found["port"])
 
 
+def reach(listen: str) -> tuple[str, int]:
+    """Return host and port at which a server that listens on `listen` is reached from this machine."""
+    host, port = split_address(listen)
+    everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nothing is bound here
+    return everywhere.get(host, host), port
+
+
 def _remedy(error: OSError, port: int) -> str:
     match error.errno:
         case errno.EADDRINUSE:

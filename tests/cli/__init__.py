@@ -1,0 +1,1 @@
+"""The admin commands, run as an admin runs them."""

@@ -1,0 +1,1 @@
+"""The units, checked by systemd itself."""
