@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -145,24 +145,48 @@ def free_port() -> int:
 
 @contextmanager
 def process(
-    config: Path, *, environ: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
+    config: Path,
+    *,
+    prefix: Sequence[str] = (),
+    before: Callable[[], None] | None = None,
+    inherited: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `ostiary serve` as a process of its own; it is killed, with its worker, when the context is left."""
+    """Run `ostiary serve` as a process of its own; it is killed, with its worker, when the context is left.
+
+    `prefix` is put before the command, `before` is called in the new process first, `inherited` is the descriptor
+    of a listening socket that is handed over as systemd does (sd_listen_fds(3)).
+    """
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("OSTIARY_", "LISTEN_"))}
+    # Through a pipe, as under systemd: a limit on file sizes must not hit the log.
     with (config.parent / "serve.log").open("ab") as log:
-        running = subprocess.Popen(
-            [sys.executable, "-m", "agi_server", "--config", str(config), "serve"],
-            env={**os.environ, **(environ or {})},
-            pass_fds=pass_fds,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        cat = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
+
+    def start() -> None:
+        if inherited is not None:
+            os.dup2(inherited, 3)
+            os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="fastagi", LISTEN_PID=str(os.getpid()))
+        if before is not None:
+            before()
+
+    command = [*prefix, sys.executable, "-m", "agi_server", "--config", str(config), "serve"]
+    running = subprocess.Popen(
+        command,
+        env=environ if inherited is None else None,
+        preexec_fn=start,  # noqa: PLW1509  # the only way to say LISTEN_PID and to set limits
+        pass_fds=() if inherited is None else (3, inherited),
+        stdout=cat.stdin,
+        stderr=cat.stdin,
+        start_new_session=True,
+    )
     try:
         yield running
     finally:
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
             running.wait()
+        assert cat.stdin is not None
+        cat.stdin.close()
+        cat.wait()
 
 
 async def until_answering(port: int, seconds: float = 30.0) -> None:

@@ -1,0 +1,1 @@
+"""What a call costs: Ostiary beside its peers on the same work (`python -m tests.bench`)."""
