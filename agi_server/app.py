@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -82,6 +84,8 @@ async def serve(
         report=_reporter(settings, metrics, journal),
     )
     decide(WARM_UP, directory, time.time())  # so that no caller pays for what the first call loads
+    gc.collect()
+    gc.freeze()  # what is there now stays: the collector need not walk it again and again while callers wait
     server = FastAgiServer(bind(services), settings.fastagi, FastAgiObserver(metrics))
     async with AsyncExitStack() as parts:  # left in reverse
         parts.callback(directory.close)
@@ -109,7 +113,7 @@ async def _bring_up_to_date(url: str) -> None:
         log.error("the database cannot be used; every call is allowed until it can", error=str(error))
 
 
-def _reporter(settings: Settings, metrics: Metrics, journal: Journal) -> Callable[[Decision, float], None]:
+def _reporter(settings: Settings, metrics: Metrics, journal: Journal) -> Callable[[Decision, float], object]:
     personal_data = settings.logs.personal_data
     keep = settings.journal.enabled
     clock = time.time
@@ -121,7 +125,9 @@ def _reporter(settings: Settings, metrics: Metrics, journal: Journal) -> Callabl
         if keep:
             journal.decided(decision, clock())
 
-    return report
+    return partial(
+        asyncio.get_running_loop().call_soon, report
+    )  # behind the answer, in the same turn of the loop
 
 
 async def _drain(server: FastAgiServer, seconds: float) -> None:

@@ -10,7 +10,6 @@ histograms take a lock for each of some eight events a call: 5 µs together agai
 from __future__ import annotations
 
 import platform
-import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -77,14 +76,11 @@ class _Histogram:
 class Metrics(Collector):
     """The numbers of one process; `registry` shows them.
 
-    `journal_pending` is asked for at each scrape; `directory_contacts` and `directory_updated_at` (seconds since
-    1970) are set by who knows them, and not shown before.
+    `journal_pending` is asked for at each scrape.
     """
 
     def __init__(self) -> None:
         self.journal_pending: Callable[[], int] = lambda: 0
-        self.directory_contacts: int | None = None
-        self.directory_updated_at: float | None = None
         self._calls = Counter(dict.fromkeys(product(Direction, Verdict, Rung), 0))
         self._decisions = _Histogram()
         self._answers: dict[str, _Histogram] = {}
@@ -171,16 +167,6 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             "ostiary_log_lines_dropped", "Log lines nobody read in time.", lines_dropped()
         )
-        if self.directory_contacts is not None:
-            yield GaugeMetricFamily(
-                "ostiary_directory_contacts", "Contacts in the local directory.", self.directory_contacts
-            )
-        if self.directory_updated_at is not None:
-            yield GaugeMetricFamily(
-                "ostiary_directory_age_seconds",
-                "Time since the directory last followed its source.",
-                max(0.0, time.time() - self.directory_updated_at),
-            )
 
 
 def _counter(name: str, text: str, counts: Mapping[Any, int], *labels: str) -> Metric:

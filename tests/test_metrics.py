@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -137,17 +136,6 @@ def test_the_journal() -> None:
     assert value(metrics, "ostiary_journal_pending") == 3
     pending.clear()
     assert value(metrics, "ostiary_journal_pending") == 0
-
-
-def test_the_directory_is_shown_once_it_is_known() -> None:
-    metrics = Metrics()
-    assert not any(name.startswith("ostiary_directory") for name, _ in samples(metrics))
-    metrics.directory_contacts = 1_000_000
-    metrics.directory_updated_at = time.time() - 60
-    assert value(metrics, "ostiary_directory_contacts") == 1_000_000
-    assert 60 <= value(metrics, "ostiary_directory_age_seconds") < 70
-    metrics.directory_updated_at = time.time() + 60  # the clock was set back
-    assert value(metrics, "ostiary_directory_age_seconds") == 0
 
 
 def test_build_process_and_log(monkeypatch: pytest.MonkeyPatch) -> None:

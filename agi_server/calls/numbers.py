@@ -216,7 +216,7 @@ def _read(raw: str, region: str) -> tuple[int, str]:
     if first is None:
         return 0, ""
     is_identity = text[: first.start()][-1:].isalpha()  # `bob4930`: a name, not a number
-    text = text[first.start() :]
+    text = without_trunk_zero(text[first.start() :])
     letter = re.search(r"[^\W\d_]", text)
     if letter is not None and len(digits_of(text[: letter.start()])) >= 7:
         text = text[: letter.start()]  # what follows a whole number is no vanity number
@@ -260,6 +260,9 @@ _PLAIN = re.compile(rf"[\d+\uff0b()\[\].{_DASH}/\s]+")  # nothing but digits and
 _BLOCK = re.compile(rf"(.*\d[\s().{_DASH}/]*)([xX]{{2,}})")  # +1 212 555 1XXX
 _MAIN = re.compile(rf"\d\s*(?:[{_DASH}/.]\s*|\s)\(?0\)?$")  # 1234-0, 1234/0, 1234 0
 _TOLL_FREE_WORD = re.compile(rf"[+\d\s().{_DASH}]*[89]\d\d[\s().{_DASH}\d]*[A-Za-z][A-Za-z\d\s{_DASH}]*")
+_TRUNK_ZERO = re.compile(
+    rf"((?:[+\uff0b]|\b00)[\s{_DASH}]*(?!39)[1-9]\d{{0,2}}\)?)[\s.{_DASH}]*\(0\)[\s.{_DASH}]*"
+)
 _GROUP = re.compile(rf"\d[\d\s().{_DASH}/]*\d")
 
 
@@ -274,6 +277,7 @@ def read_field(text: str, region: str) -> list[StoredNumber]:
         return [_stored(e164)]
     text = "; ".join(text[:LONGEST_TEXT].splitlines()) if not text.isprintable() else text[:LONGEST_TEXT]
     text = "".join(char for char in " ".join(text.split()) if char.isprintable()).strip(" ,;:'\"")
+    text = without_trunk_zero(text)
     if not text:
         return []
     block = _BLOCK.fullmatch(text)
@@ -284,6 +288,15 @@ def read_field(text: str, region: str) -> list[StoredNumber]:
         text = block[1]
     found = dict.fromkeys(_numbers(text, region))
     return list(found) or _without_country(text)
+
+
+def without_trunk_zero(text: str) -> str:
+    """Return `+34 (0) 612 …` as `+34 612 …`: the zero is for callers inside, and some countries have none.
+
+    phonenumbers drops it where the country's trunk prefix is 0; elsewhere it finds no number and what stands behind
+    would pass for one of our own country. In Italy's plan the zero belongs to the number.
+    """
+    return _TRUNK_ZERO.sub(r"\1 ", text)
 
 
 def _numbers(text: str, region: str) -> Iterator[StoredNumber]:

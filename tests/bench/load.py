@@ -108,7 +108,7 @@ def run(port: int, concurrent: int, calls: Sequence[Sequence[bytes]], *, limit: 
         for lines in (lines for _, lines in zip(range(concurrent), waiting, strict=False)):
             _begin(port, lines, epoll, active)
         while active and time.perf_counter() - began < limit:
-            for descriptor, _ in epoll.poll(1.0):
+            for descriptor, _ in epoll.poll(min(1.0, limit)):
                 if _step(active[descriptor], epoll, load):
                     del active[descriptor]
                     if (following := next(waiting, None)) is not None:

@@ -31,7 +31,8 @@ def test_the_whole_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             *((LINES, level) for level in (1, 4, 64)),
             *((WHOLE, level) for level in (1, 64)),
         }
-        assert all(case["failed"] == 0 and 0 < case["p50"] <= case["p99"] <= case["p999"] for case in cases)
+        assert [case for case in cases if case["failed"]] == []
+        assert all(0 < case["p50"] <= case["p99"] <= case["p999"] for case in cases)
     assert compared["journalled"] == compared["answered"] > 50
     # The same work: everybody sets what Ostiary sets.
     assert len(compared["variables"][OSTIARY]) == 12
@@ -64,6 +65,7 @@ def test_the_block_is_an_asterisks() -> None:
     [
         ([b'EXEC MSet "A=1"\n'], 0),
         ([b"VERBOSE one\n", b'SET VARIABLE A "1"\n'], 0),
+        ([b"VERBOSE one\nVERBOSE two\n"], 0),
         ([], 3),  # closed without a word
     ],
 )
@@ -75,7 +77,7 @@ def test_the_generator_answers_every_command(sends: list[bytes], failed: int, wh
         result = load.run(listener.getsockname()[1], 2, load.blocks(["1", "2", "3"], whole=whole), limit=20)
         server.join()
     assert (result.calls, result.failed, len(result.milliseconds)) == (3, failed, 3 - failed)
-    assert heard == [load.REPLY * len(sends) + b"HANGUP\n"] * 3
+    assert heard == [load.REPLY * b"".join(sends).count(b"\n") + b"HANGUP\n"] * 3
 
 
 def _serve(listener: socket.socket, calls: int, sends: list[bytes], heard: list[bytes]) -> None:
@@ -88,7 +90,7 @@ def _serve(listener: socket.socket, calls: int, sends: list[bytes], heard: list[
             replies = b""
             for line in sends:
                 connection.sendall(line)
-                replies += stream.readline()
+                replies += b"".join(stream.readline() for _ in range(line.count(b"\n")))
             connection.shutdown(socket.SHUT_WR)
             heard.append(replies + stream.read())
 
@@ -97,6 +99,7 @@ def test_a_silent_server_costs_the_limit_and_no_more() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:  # the kernel accepts, nobody answers
         result = load.run(listener.getsockname()[1], 2, load.blocks(["1", "2"]), limit=0.2)
     assert result.failed == 2
+    assert result.seconds < 2  # a bound, not a speed
 
 
 def test_cpu_time_is_that_of_the_process() -> None:

@@ -337,3 +337,21 @@ def test_placeholders() -> None:
     assert is_placeholder("ANONYMOUS")
     assert not is_placeholder("Anna Nym")
     assert not is_placeholder("")
+
+
+@pytest.mark.parametrize(
+    ("text", "e164"),
+    [
+        ("+34 (0) 612 023 757", 34612023757),
+        ("+34 (0)612 02 37 57 office", 34612023757),
+        ("(+34) (0)612 023 757", 34612023757),
+        ("00351 (0) 210 000 011", 351210000011),
+        ("+1 (0) 415 555 2671", 14155552671),
+        ("+49 (0)30 23125-15", 49302312515),
+        ("+39 (0) 6 1234567", 39061234567),  # in Italy's plan the zero belongs to the number
+    ],
+)
+def test_a_zero_in_brackets_never_makes_a_foreigner_one_of_us(text: str, e164: int) -> None:
+    assert [stored.e164 for stored in read_field(text, "DE")] == [e164]
+    if text.isascii() and not text.endswith("office"):
+        assert normalise(text, "DE").e164 == e164
