@@ -15,7 +15,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -113,7 +112,7 @@ async def _bring_up_to_date(url: str) -> None:
         log.error("the database cannot be used; every call is allowed until it can", error=str(error))
 
 
-def _reporter(settings: Settings, metrics: Metrics, journal: Journal) -> Callable[[Decision, float], object]:
+def _reporter(settings: Settings, metrics: Metrics, journal: Journal) -> Callable[[Decision, float], None]:
     personal_data = settings.logs.personal_data
     keep = settings.journal.enabled
     clock = time.time
@@ -125,9 +124,11 @@ def _reporter(settings: Settings, metrics: Metrics, journal: Journal) -> Callabl
         if keep:
             journal.decided(decision, clock())
 
-    return partial(
-        asyncio.get_running_loop().call_soon, report
-    )  # behind the answer, in the same turn of the loop
+    def report_later(decision: Decision, seconds: float) -> None:
+        """Report behind the answer, in the same turn of the loop."""
+        asyncio.get_running_loop().call_soon(report, decision, seconds)
+
+    return report_later
 
 
 async def _drain(server: FastAgiServer, seconds: float) -> None:

@@ -37,6 +37,6 @@ class Services:
     directory: Directory
     journal: Journal
     database: Callable[[], Awaitable[Database]]
-    report: Callable[[Decision, float], object]
+    report: Callable[[Decision, float], None]
     clock: Callable[[], float] = time.time
     new_call_id: Callable[[], str] = field(default_factory=_call_ids)
