@@ -35,8 +35,9 @@ from agi_server.settings import Settings
 from agi_server.settings_file import storage_url
 from agi_server.supervisor import worker
 from agi_server.watchdog import watchdog
-from storage.database import Database, sqlite_path
+from storage.database import Database
 from storage.directory import SqliteDirectory
+from storage.engine import sqlite_path
 from storage.migrate import HEAD, migrate, revision
 
 log = structlog.get_logger()

@@ -25,7 +25,8 @@ from agi_server.settings_file import storage_url
 from storage.backup import check_integrity
 from storage.blacklist import count_hits
 from storage.calls import end_call, forget_calls, record_calls
-from storage.database import Database, sqlite_path
+from storage.database import Database
+from storage.engine import sqlite_path
 
 log = structlog.get_logger()
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from agi_server.errors import DirectoryError
+from storage.engine import sqlite_engine, sqlite_path
 from storage.faults import explain
 
 HEAD: Final = "0001"  # the newest in migrations/versions; names sort by age
@@ -43,8 +44,6 @@ def revision(path: Path) -> str | None:
 
 async def migrate(url: str) -> None:
     """Create or upgrade the database at `url`; raises SettingsError or DirectoryError."""
-    from storage.database import sqlite_engine, sqlite_path  # noqa: PLC0415  # which asks us for HEAD
-
     path = sqlite_path(url)
     found = await asyncio.to_thread(revision, path)
     if found == HEAD:

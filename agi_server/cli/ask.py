@@ -18,8 +18,8 @@ from agi_server.scripts import variables
 from agi_server.scripts.trace import MARK
 from agi_server.settings import Settings
 from agi_server.settings_file import storage_url
-from storage.database import sqlite_path
 from storage.directory import SqliteDirectory
+from storage.engine import sqlite_path
 
 Answer = tuple[dict[str, str], list[TraceStep]]
 

@@ -19,8 +19,8 @@ from agi_server.exchange.values import json_time, parse_treatment, parse_until, 
 from agi_server.settings import Settings
 from agi_server.settings_file import storage_url
 from storage.blacklist import RuleRow, add_rule, list_rules, remove_rule
-from storage.database import sqlite_path
 from storage.directory import SqliteDirectory
+from storage.engine import sqlite_path
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

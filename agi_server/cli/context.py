@@ -45,7 +45,8 @@ def settings_of(ctx: typer.Context) -> Settings:
 async def database(settings: Settings) -> AsyncIterator[Database]:
     """Open the database, migrated if need be; close it after use. Raises DirectoryError, SettingsError."""
     # `ostiary serve` imports this module too, and must answer soon after its start.
-    from storage.database import Database, sqlite_path  # noqa: PLC0415  # see above
+    from storage.database import Database  # noqa: PLC0415  # see above
+    from storage.engine import sqlite_path  # noqa: PLC0415  # see above
     from storage.migrate import HEAD, migrate, revision  # noqa: PLC0415  # see above
 
     url = storage_url(settings)

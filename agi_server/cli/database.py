@@ -15,7 +15,7 @@ from agi_server.fastagi.sockets import reach
 from agi_server.settings import Settings
 from agi_server.settings_file import storage_url
 from storage import backup as copies
-from storage.database import sqlite_path
+from storage.engine import sqlite_path
 from storage.migrate import HEAD, revision
 from storage.migrate import migrate as upgrade
 

@@ -37,7 +37,8 @@ from agi_server.settings_file import storage_url
 from storage.agents import list_agents
 from storage.blacklist import RuleRow, list_rules
 from storage.contacts import export_contacts
-from storage.database import Database, sqlite_path
+from storage.database import Database
+from storage.engine import sqlite_path
 
 SHOWN = 20  # problems on the screen
 VCARD_SUFFIXES = frozenset({".vcf", ".vcard"})

@@ -24,7 +24,8 @@ from agi_server.settings_file import storage_url
 from storage import schema
 from storage.agents import list_agents
 from storage.backup import check_integrity
-from storage.database import Database, sqlite_path
+from storage.database import Database
+from storage.engine import sqlite_path
 from storage.migrate import HEAD, revision
 
 T = TypeVar("T")
