@@ -14,12 +14,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from agi_server import __version__
 from agi_server.cli import parts, peers
+from agi_server.settings_file import load_settings
 from tests.cli.conftest import Ostiary, free_port
 
 Add = Callable[[str], None]
@@ -77,9 +80,7 @@ def test_one_line_a_part(ostiary: Ostiary) -> None:
 
 @pytest.mark.usefixtures("server")
 def test_with_a_server(ostiary: Ostiary, config: Path) -> None:
-    wait_for(
-        int(config.read_text().partition("[http]")[2].partition('"')[2].partition('"')[0].rpartition(":")[2])
-    )
+    until_ready(load_settings(config, environ={}).http.listen)
     verdicts = found(ostiary, "--full")
     assert verdicts["server"][0] == "ok"
     assert __version__ in verdicts["server"][1]
@@ -117,6 +118,17 @@ def wait_for(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
             time.sleep(0.02)  # between two tries
         else:
             return
+
+
+def until_ready(listen: str) -> None:
+    """Wait until the HTTP side says that every part is up: they come a moment after the first answer."""
+    until = time.monotonic() + 20
+    while True:
+        with suppress(OSError), urlopen(f"http://{listen}/readyz", timeout=5) as answer:
+            assert answer.status == 200
+            return
+        assert time.monotonic() < until
+        time.sleep(0.02)  # between two tries
 
 
 # --- on this machine ---
