@@ -28,8 +28,12 @@ async def worker(journal: Journal, config: Path | None) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        if not await journal.drained(LAST_WORDS):
-            log.warning("the worker did not confirm everything in time; what it holds it writes on its own")
+        drained = asyncio.create_task(journal.drained(LAST_WORDS))
+        # The supervisor ends first where all tasks are being cancelled: nobody confirms anything then.
+        await asyncio.wait((drained, task), return_when=asyncio.FIRST_COMPLETED)
+        drained.cancel()
+        if records := journal.pending():
+            log.warning("the worker did not confirm everything in time", records=records)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
@@ -59,7 +63,10 @@ async def _run_once(journal: Journal, config: Path | None) -> int:
     if config is not None:
         command[3:3] = ["--config", str(config)]
     with theirs:
-        process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()])
+        # A session of its own: Ctrl-C in our terminal is not meant for it, least of all while it still starts.
+        process = await asyncio.create_subprocess_exec(
+            *command, pass_fds=[theirs.fileno()], start_new_session=True
+        )
     ours.setblocking(False)
     transport, _ = await asyncio.get_running_loop().create_connection(lambda: JournalLink(journal), sock=ours)
     try:

@@ -61,8 +61,10 @@ EXACT_RULES = (
     "SELECT id, allow, did, treatment, target, reason, expires_at FROM blacklist "
     "WHERE kind = 'exact' AND pattern = ?"
 )
+# Of an outgoing call, `answered_by` is the trunk it was answered on: who spoke is who dialled.
 LAST_AGENT = (
-    "SELECT answered_by FROM calls WHERE number = ? AND started_at > ? AND answered_by <> '' "
+    "SELECT CASE direction WHEN 'outbound' THEN routed_to ELSE answered_by END AS spoke FROM calls "
+    "WHERE number = ? AND started_at > ? AND answered_by <> '' AND spoke <> '' "
     "ORDER BY started_at DESC LIMIT 1"
 )
 TAIL_INDEX_DIGITS = 6

@@ -222,6 +222,14 @@ def test_the_standard_library_logs_through_the_same_path(written: Callable[..., 
     )
 
 
+def test_statements_with_their_parameters_are_personal_data(written: Callable[..., str]) -> None:
+    def say(_: object) -> None:
+        logging.getLogger("aiosqlite").debug("executing %s", ("+493023125010",))
+
+    assert written(say, level="debug") == ""
+    assert "+493023125010" in written(say, level="debug", personal_data=True)
+
+
 def test_libraries_say_more_at_level_debug(written: Callable[..., str]) -> None:
     assert record(written(lambda _: logging.getLogger("alembic").info("x"), level="debug"))["event"] == "x"
 

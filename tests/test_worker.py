@@ -2,13 +2,16 @@
 
 import asyncio
 import os
+import select
 import signal
+import socket
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,8 +21,8 @@ from agi_server.calls.directory import Rule, RuleKind
 from agi_server.calls.numbers import normalise
 from agi_server.journal import Journal
 from agi_server.metrics import Metrics
-from agi_server.supervisor import worker
-from agi_server.worker import store_records
+from agi_server.supervisor import LAST_WORDS, worker
+from agi_server.worker import store_records, write_journal
 from storage.blacklist import add_rule, list_rules
 from storage.database import Database
 from storage.migrate import migrate
@@ -68,6 +71,10 @@ async def rows(database: Database) -> list[Any]:
 async def children_of(pid: int) -> list[int]:
     text = await asyncio.to_thread(Path(f"/proc/{pid}/task/{pid}/children").read_text)
     return [int(child) for child in text.split()]
+
+
+def readable(end: socket.socket) -> bool:
+    return bool(select.select([end], [], [], 0)[0])
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -119,10 +126,7 @@ async def test_the_worker_writes_what_it_was_sent_after_its_parent_is_gone(
     database: Database, config: Path
 ) -> None:
     """The parent closes its end without waiting for a confirmation, as one that is killed does."""
-    import socket  # noqa: PLC0415
     import sys  # noqa: PLC0415
-
-    import orjson  # noqa: PLC0415
 
     ours, theirs = socket.socketpair()
     process = await asyncio.create_subprocess_exec(
@@ -135,6 +139,43 @@ async def test_the_worker_writes_what_it_was_sent_after_its_parent_is_gone(
     ours.close()
     assert await asyncio.wait_for(process.wait(), 20) == 0
     assert len(await rows(database)) == 50
+
+
+async def test_a_parent_that_died_before_it_read_a_confirmation_is_no_error(database: Database) -> None:
+    ours, theirs = socket.socketpair()
+    writing = asyncio.create_task(write_journal(database, theirs))
+    ours.sendall(orjson.dumps((1, "call", call_row("1"))) + b"\n")
+    await until(lambda: readable(ours))
+    ours.close()  # with the confirmation unread: the other end is told of a reset
+    await asyncio.wait_for(writing, 20)
+    assert len(await rows(database)) == 1
+
+
+async def test_ctrl_c_in_our_terminal_does_not_reach_the_worker(config: Path) -> None:
+    async with worker(Journal(Metrics()), config):
+        async with asyncio.timeout(20):
+            while not (children := await children_of(os.getpid())):
+                await asyncio.sleep(0.01)
+        assert [os.getsid(child) for child in children] == children
+
+
+@pytest.mark.usefixtures("database")
+async def test_nobody_waits_for_a_worker_when_all_tasks_are_cancelled(config: Path) -> None:
+    """What the second Ctrl-C does."""
+    journal = Journal(Metrics())
+    journal.decided(decision("1"), STARTED)
+
+    async def serve() -> None:
+        async with worker(journal, config):
+            await asyncio.Event().wait()
+
+    serving = asyncio.create_task(serve())
+    await until(lambda: journal.state() == "ok")
+    started = time.monotonic()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.wait([serving])
+    assert time.monotonic() - started < LAST_WORDS / 2
 
 
 async def test_a_batch_sent_twice_counts_once(database: Database) -> None:

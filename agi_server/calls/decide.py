@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from agi_server.calls.call import Call, Decision, Direction, Rung, TraceStep, Verdict
 from agi_server.calls.directory import Directory, Rule, Treatment
-from agi_server.calls.identify import NOBODY, Match, identify
+from agi_server.calls.identify import NOBODY, Match, identify, is_named
 from agi_server.calls.naming import give_name, trunk_name
 from agi_server.calls.numbers import Number, NumberState, normalise
 from agi_server.calls.policy import DidPolicy, Policy
@@ -114,6 +114,14 @@ def decide_outgoing(call: Call, directory: Directory, now: float) -> Decision:
     )
 
 
+def caller_number(call: Call, directory: Directory) -> Number:
+    """Return the caller's number as `decide` reads it: reformatted, of the DID's region; never raises."""
+    case = _Case(call, directory, 0.0, [])
+    _read_policy(case)
+    _read_number(case)
+    return case.number
+
+
 def _failed(stage: str, error: Exception) -> TraceStep:
     """Return the step of a stage that failed; only our own errors are known to hold no personal data."""
     if isinstance(error, DirectoryError):
@@ -182,7 +190,10 @@ def _screen(case: _Case) -> Rule | None:
     if not case.did.screening:
         case.steps.append(_SCREENING_OFF)
         return None
-    known = case.policy.known_bypass and (case.match.shown is not None or not case.identified)
+    shown = case.match.shown
+    known = case.policy.known_bypass and (
+        not case.identified or (shown is not None and is_named(shown, case.number))
+    )
     try:
         screened = screen(
             case.number, case.call.did, case.directory, book=case.policy.rules, now=case.now, known=known

@@ -116,6 +116,11 @@ def _switchboard(e164: int, policy: Policy, directory: Directory) -> list[Contac
     return [contact for contact, switchboard in covering if switchboard.prefix == longest]
 
 
+def is_named(contact: Contact, number: Number) -> bool:
+    """Return whether more is known of a contact than the number; the insert look-up makes contacts of numbers."""
+    return contact.name != number.text
+
+
 def company_of(contact: Contact) -> str:
     """Return the name of the company a contact is or belongs to, or ''."""
     return contact.name if contact.kind == "Account" else contact.account

@@ -16,7 +16,7 @@ from anyascii import anyascii
 
 from agi_server.calls.call import Call, Rung, TraceStep
 from agi_server.calls.directory import Contact
-from agi_server.calls.identify import Match
+from agi_server.calls.identify import Match, is_named
 from agi_server.calls.numbers import NOT_ALLOWED, Number, is_placeholder
 from agi_server.calls.policy import DidPolicy, Policy
 from agi_server.errors import InputError
@@ -184,7 +184,7 @@ def _ours(
         return policy.anonymous_name, "anonymous"
     if match.rung is Rung.EXTENSION:
         return (match.agent.name if match.agent is not None else ""), "agent"
-    if match.shown is None:
+    if match.shown is None or not is_named(match.shown, number):
         template, plain, source = policy.unknown_template, "", "unknown"
     elif match.company:
         template, plain, source = did.template, match.company, "company"

@@ -30,7 +30,8 @@ def quiet_options() -> re2.Options:
 class ReformatRule:
     r"""One rule, made by `compile_reformat`.
 
-    `direction` is `inbound` or `outbound`; `trunk` and `did` are globs with `*` and `?` (empty: any);
+    `direction` is `inbound` or `outbound`; `trunk` and `did` are globs with `*` and `?` (empty: any), that of a
+    trunk fits with or without its technology (`PJSIP/gsm-1`, `gsm-1`);
     `replace` holds `\1` … `\9` for the groups of `match`.
     """
 
@@ -87,13 +88,17 @@ def reformat(rules: Sequence[ReformatRule], *, number: str, direction: str, trun
     for rule in rules:
         if (
             rule.direction == direction
-            and rule.trunk_pattern.match(trunk) is not None
+            and _fits(rule.trunk_pattern, trunk)
             and rule.did_pattern.match(did) is not None
         ):
             rewritten = _rewrite(rule, number)
             if rewritten is not None:
                 return rewritten
     return number
+
+
+def _fits(pattern: re.Pattern[str], trunk: str) -> bool:
+    return pattern.match(trunk) is not None or pattern.match(trunk.partition("/")[2] or trunk) is not None
 
 
 def _rewrite(rule: ReformatRule, number: str) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agi_server.calls.call import Call, Direction
 from agi_server.fastagi.protocol import AgiRequest
 
@@ -24,6 +26,15 @@ def inbound_call(request: AgiRequest, call_id: str) -> Call:
         trunk=trunk_of(request.env.get("channel", "")),
         presentation=_integer(request.env.get("callingpres", "")),
         uniqueid=request.env.get("uniqueid", ""),
+    )
+
+
+def lookup_call(request: AgiRequest) -> Call:
+    """Return the call that `contacto_insert_salesforce` asks about: its positions are data, ani, iddatabase."""
+    return replace(
+        inbound_call(request, ""),
+        number=request.get("ani", "callerid", position=2),
+        did=request.get("did", "extension", "dnid"),
     )
 
 

@@ -140,6 +140,15 @@ def test_known_contacts_bypass_pattern_rules_if_the_policy_says_so(directory: Me
     assert decide(call(), directory, NOW).verdict is Verdict.BLOCK
 
 
+def test_a_contact_that_is_but_a_number_is_no_known_contact(directory: MemoryDirectory) -> None:
+    """The insert look-up makes such contacts: of whoever got through once."""
+    directory.add(Contact(id=9, name="+33123456789"), "+33123456789")
+    decision = decide(call("+33123456789", name="Paris"), directory, NOW)
+    assert (decision.reason, decision.display_name) == ("known", "Paris")
+    directory.rule(Rule(id=1, kind=RuleKind.COUNTRY, pattern="FR"))
+    assert decide(call("+33123456789"), directory, NOW).verdict is Verdict.BLOCK
+
+
 def test_a_withheld_number_is_neither_matched_nor_screened_nor_shown(directory: MemoryDirectory) -> None:
     directory.rule(Rule(id=1, kind=RuleKind.EXACT, pattern="+4930123456"))
     decision = decide(call(presentation=32), directory, NOW)

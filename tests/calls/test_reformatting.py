@@ -35,6 +35,13 @@ def test_direction_trunk_and_did_must_fit() -> None:
     assert rewrite([rule], "1", "outbound", "sip-a", "4930123") == "1"
 
 
+def test_a_trunk_fits_with_and_without_its_technology() -> None:
+    for trunk in ("gsm-*", "PJSIP/gsm-*", "*/gsm-1"):
+        rule = compile_reformat(trunk=trunk, match="(.*)", replace=r"9\1")
+        assert rewrite([rule], "1", trunk="PJSIP/gsm-1") == "91"
+        assert rewrite([rule], "1", trunk="PJSIP/isdn") == "1"
+
+
 def test_groups_that_did_not_match_are_empty_and_other_backslashes_stay() -> None:
     rule = compile_reformat(match=r"(1)?(2)(3)(4)(5)(6)(7)(8)(9)", replace=r"[\1|\9|\\x]")
     assert rewrite([rule], "23456789") == r"[|9|\\x]"

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import orjson
 
+from agi_server.scripts.trace import MARK
 from tests.house import House, house
 
 ALWAYS = {
@@ -57,6 +58,12 @@ async def test_the_trace_comes_along_when_asked_for(ostiary: House) -> None:
     assert len(outcome.verbose) >= 4
     assert outcome.variables["OSTIARY_ACTION"] == "allow"
     assert (await ostiary.outcome("incoming", "03023125010")).verbose == []
+
+
+async def test_a_step_of_the_trace_is_json_however_long_a_name_is(ostiary: House) -> None:
+    outcome = await ostiary.outcome("incoming", '"\\' * 1900, query={"trace": "1"}, name='"\\ñ' * 1000)
+    for line in outcome.verbose:
+        assert len(orjson.loads(line.removeprefix(MARK))) == 4
 
 
 async def test_an_unknown_caller_becomes_a_contact_where_that_is_wanted(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from agi_server.fastagi.client import ask
-from agi_server.settings_file import load_settings
-from tests.house import House, free_port, furnish, process, until_answering, write_settings
+from agi_server.settings_file import load_settings, storage_url
+from storage.database import Database
+from storage.dids import DidRow, put_did
+from tests.house import House, free_port, furnish, house, process, until_answering, write_settings
 
 SCRIPT = "contacto_insert_salesforce"
 
@@ -44,6 +48,43 @@ async def test_a_known_number_without_data_is_found(ostiary: House) -> None:
     told = await ostiary.ask(SCRIPT, "03023125010")
     (row,) = await ostiary.rows("SELECT id FROM contacts WHERE name = 'Ana Muñoz'")
     assert told["CLAVESF"] == f"{row.id}-"
+
+
+async def test_the_caller_is_whom_incoming_finds(tmp_path: Path) -> None:
+    """The same reformatting, the same region, the same idea of a withheld number."""
+    more = "reformat = [{trunk = 'gsm-*', match = '7(.*)', replace = '+4930\\1'}]\n"
+    async with house(tmp_path, more) as ostiary:
+        await _put_did(ostiary, DidRow(did="351210", region="PT"))
+        for number, did, env in (
+            ("723125010", "", {"channel": "PJSIP/gsm-1-00000012"}),
+            ("912345678", "351210", {}),
+        ):
+            made = await ostiary.ask(SCRIPT, number, did=did, env=env)
+            told = await ostiary.ask("incoming", number, did=did, env=env)
+            assert made["CLAVESF"].partition("-")[0] == told["CLAVESF"].partition("-")[0] != ""
+        known = await ostiary.ask(SCRIPT, "+493023125010")
+        withheld = await ostiary.ask(SCRIPT, "+493023125010", env={"callingpres": "32"})
+        assert withheld["CLAVESF"] != known["CLAVESF"]
+        assert not await ostiary.rows("SELECT 1 FROM contacts WHERE id > 3 AND name <> ''")
+
+
+async def _put_did(ostiary: House, row: DidRow) -> None:
+    database = await Database.open(storage_url(ostiary.settings))
+    try:
+        await database.write(lambda connection: put_did(connection, row, who="test", now=0))
+    finally:
+        await database.close()
+
+
+async def test_a_locked_database_costs_the_contact_and_not_the_answer(tmp_path: Path) -> None:
+    async with house(tmp_path, "[contacts]\ncreate = true\n[routing]\ndefault_agent = '200'\n") as ostiary:
+        with closing(sqlite3.connect(tmp_path / "ostiary.db", isolation_level=None)) as locker:
+            locker.execute("BEGIN IMMEDIATE")
+            told, made = await asyncio.gather(
+                ostiary.ask("incoming", "+33199001234"), ostiary.ask(SCRIPT, query={"data": "1"})
+            )
+        assert (told["OSTIARY_ACTION"], told["OSTIARY_ROUTE"], told["CLAVESF"]) == ("allow", "200", "")
+        assert made == {"OSTIARY_CONTACT": "", "CLAVESF": ""}
 
 
 @pytest.mark.slow

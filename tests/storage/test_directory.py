@@ -150,6 +150,15 @@ def test_last_agent(directory: SqliteDirectory, query: Query) -> None:
     assert directory.last_agent(4930, 20) == ""
 
 
+def test_the_last_agent_of_an_outgoing_call_is_who_dialled(directory: SqliteDirectory, query: Query) -> None:
+    query(
+        "INSERT INTO calls (id, started_at, number, direction, routed_to, answered_by) VALUES "
+        "('a', 10, 4930, 'inbound', '201', '202'), ('b', 20, 4930, 'outbound', '203', 'trunk'), "
+        "('c', 30, 4930, 'outbound', '', 'trunk'), ('d', 40, 4930, 'outbound', '204', '')"
+    )
+    assert directory.last_agent(4930, 5) == "203"
+
+
 INDEXES = {
     storage.directory.BY_NUMBER: "p USING PRIMARY KEY (number=?)",
     **dict.fromkeys(storage.directory.BY_SWITCHBOARD[1:9], "p USING PRIMARY KEY (prefix=?)"),
