@@ -34,7 +34,7 @@ class ContactRow:
     owner_salesforce_id: str = ""
     owner_email: str = ""
     owner: str = ""
-    vip: bool = False
+    vip: bool | None = None  # None: as stored
     active_at: int = 0
     database: str = ""
     key: str | None = None

@@ -222,7 +222,7 @@ def _only_name(values: _Values, phones: Phones) -> bool:
 def _merged(
     old: _Values | None, row: ContactRow, account_id: int | None, owner_id: int | None, *, takes_key: bool
 ) -> _Values:
-    """Return a contact's columns after a row; what identifies it is not lost to an empty cell."""
+    """Return a contact's columns after a row; an empty cell takes neither what identifies it nor its owner."""
     if takes_key:
         database, key = row.database, row.key
     elif old is not None:
@@ -241,10 +241,16 @@ def _merged(
         row.last_name,
         row.email,
         account_id,
-        owner_id,
-        int(row.vip),
+        owner_id if owner_id is not None or old is None else old.owner_id,
+        _vip(old, row),
         row.active_at if old is None else max(row.active_at, old.active_at),
     )
+
+
+def _vip(old: _Values | None, row: ContactRow) -> int:
+    if row.vip is None:
+        return old.vip if old is not None else 0
+    return int(row.vip)
 
 
 def _joined(one: Phones, other: Phones) -> Phones:

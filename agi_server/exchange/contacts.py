@@ -236,7 +236,7 @@ def _contact(
         owner_salesforce_id=salesforce_id(owner_id) if owner_id else "",
         owner_email=owner_email.lower(),
         owner=owner,
-        vip=_yes(vip, line, report) if vip else False,
+        vip=_yes(vip, line, report) if vip else None,
         active_at=_seconds(active, line, report) if active else 0,
         database=base or database,
         key=key or None,

@@ -222,7 +222,7 @@ def _contact(card: list[Property], database: str) -> ContactRow | None:
         owner_salesforce_id="",
         owner_email="",
         owner="",
-        vip=False,
+        vip=None,
         active_at=0,
         database=database,
         key=key or None,

@@ -96,7 +96,7 @@ async def test_one_contact_by_id_key_or_name_and_number(database: Database, path
     # by key, though the name is another; by id, though all else is
     assert await save(database, ContactRow(name="Anna", key="k", database="7", phones=phone)) == Stored(0, 1)
     assert await save(database, ContactRow(name="Anne", salesforce_id="003A")) == Stored(0, 1)
-    assert exported(path) == [ContactRow(name="Anne", salesforce_id="003A", key="k", database="7")]
+    assert exported(path) == [ContactRow(name="Anne", salesforce_id="003A", key="k", database="7", vip=False)]
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,18 @@ async def test_empty_cells_do_not_take_away_what_identifies(database: Database, 
             active_at=9,
             phones=phones,
             email="a@example.com",
+            vip=False,
         )
     ]
+
+
+async def test_a_file_without_owners_and_vips_takes_neither_away(database: Database, path: Path) -> None:
+    owned = ContactRow(name="A", salesforce_id="003A", owner_email="o@example.com", vip=True)
+    await save(database, owned)
+    await save(database, ContactRow(name="B", salesforce_id="003A"))
+    assert exported(path) == [replace(owned, name="B")]
+    await save(database, ContactRow(name="B", salesforce_id="003A", owner_email="p@example.com", vip=False))
+    assert exported(path) == [replace(owned, name="B", owner_email="p@example.com", vip=False)]
 
 
 async def test_a_contact_made_of_a_number_becomes_the_person(database: Database, path: Path) -> None:
