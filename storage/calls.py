@@ -85,15 +85,18 @@ async def end_call(
 async def last_caller(conn: AsyncConnection, extension: str | None, since: int) -> tuple[str, int] | None:
     """Return number as sent and E.164 digits (0: not known) of the newest inbound call since `since` seconds.
 
-    With an extension, of the newest that was routed to it or answered by it.
+    A caller who withheld the number has none: ('', 0). With an extension, of the newest that was routed to it or
+    answered by it.
     """
-    query = select(calls.c.number_text, calls.c.number).where(
+    query = select(calls.c.number_text, calls.c.number, calls.c.rung).where(
         calls.c.direction == "inbound", calls.c.started_at >= since
     )
     if extension is not None:
         query = query.where(or_(calls.c.routed_to == extension, calls.c.answered_by == extension))
     row = (await conn.execute(query.order_by(calls.c.started_at.desc()).limit(1))).first()
-    return None if row is None else (row.number_text, row.number or 0)
+    if row is None:
+        return None
+    return ("", 0) if row.rung == "anonymous" else (row.number_text, row.number or 0)
 
 
 async def forget_calls(conn: AsyncConnection, before: int, limit: int) -> int:

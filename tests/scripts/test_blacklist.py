@@ -51,6 +51,16 @@ async def test_anybodys_last_caller_where_that_is_wanted(tmp_path: Path) -> None
         assert (await ostiary.ask("incoming", "+4930333444"))["OSTIARY_ACTION"] == "block"
 
 
+async def test_a_last_caller_who_withheld_the_number_is_left_alone(tmp_path: Path) -> None:
+    async with house(tmp_path, '[screening]\nlast_caller = "any"\n') as ostiary:
+        told = await ostiary.ask("incoming", "+4930333444", env={"callingpres": "32"})
+        await ostiary.until_row(f"SELECT 1 FROM calls WHERE id = '{told['OSTIARY_CALL']}'")
+        assert await ostiary.ask("blacklist_last", query={"extension": "100"}) == {
+            "OSTIARY_RESULT": "invalid"
+        }
+        assert len(await ostiary.rows("SELECT 1 FROM blacklist")) == 1
+
+
 async def test_what_is_no_number_is_not_blocked(ostiary: House) -> None:
     for number in ("", "anonymous", "unknown"):
         assert await ostiary.ask("blacklist_add", query={"number": number}) == {"OSTIARY_RESULT": "invalid"}
