@@ -206,9 +206,11 @@ def _check_exact(pattern: str, region: str) -> str:
         for char in re.sub(r"^(tel|sips?):", "", pattern, flags=re.IGNORECASE).partition("@")[0]
     ):
         raise InputError(f"{pattern!r} is not a telephone number: write digits, e.g. +4930123456")
-    if digits_of(pattern).startswith("00"):
-        pattern = "+" + digits_of(pattern)[2:] if "+" not in pattern else pattern
     number = normalise(pattern, region)
+    if digits_of(pattern).startswith("00") and "+" not in pattern:
+        international = normalise("+" + digits_of(pattern)[2:], region)
+        if international.e164:  # else a caller's 001 stays 001, and so must the rule's
+            number = international
     if not number.digits:
         raise InputError(
             f"{pattern!r} is not a telephone number; for anonymous callers make it a rule of kind anonymous"

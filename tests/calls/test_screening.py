@@ -285,6 +285,11 @@ def test_what_is_wrong_with_a_pattern(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("number", ["001", "0001", "001+", "00 12 34"])
+def test_an_exact_rule_meets_the_number_it_was_made_of(number: str) -> None:
+    assert check_rule(RuleKind.EXACT, number, "DE") == normalise(number, "DE").text
+
+
 @settings(max_examples=300)
 @given(
     st.sampled_from(list(RuleKind)),
