@@ -48,21 +48,20 @@ def _region(value: str) -> str:
 
 
 def _extension(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_/@.+&-]*", value):
+    from agi_server.calls.routing import diallable  # noqa: PLC0415  # not needed by most commands
+
+    if not diallable(value):
         raise ValueError("should hold nothing but letters, digits and _ / @ . + & -")
     return value
 
 
-def _pattern(value: str) -> str:
-    if value:
-        import re2  # noqa: PLC0415  # not needed by most commands
+def _extensions(value: str) -> str:
+    from agi_server.calls.identify import check_extensions  # noqa: PLC0415  # not needed by most commands
 
-        from agi_server.calls.reformatting import quiet_options  # noqa: PLC0415  # as above
-
-        try:
-            re2.compile(value, quiet_options())
-        except re2.error as error:
-            raise ValueError(f"should be an RE2 pattern: {error}") from error
+    try:
+        check_extensions(value)
+    except InputError as error:
+        raise ValueError(f"should be an RE2 pattern: {error}") from error
     return value
 
 
@@ -276,7 +275,7 @@ class Numbers(Section):
     """What a telephone number means."""
 
     region: Region = Field(default="US", description="ISO country of numbers written without one.")
-    own_extensions: Annotated[str, AfterValidator(_pattern)] = Field(
+    own_extensions: Annotated[str, AfterValidator(_extensions)] = Field(
         default="",
         description="RE2 pattern of the PBX's own extensions; those of agents count anyway.",
         examples=["[1-8][0-9]{2}"],

@@ -12,10 +12,10 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from urllib.parse import quote
 
 from agi_server.errors import DirectoryError
 from storage.faults import explain
+from storage.location import sqlite_uri
 from storage.migrate import refuse_newer, revision
 
 Progress = Callable[[int, int], None]  # pages copied, pages in all
@@ -145,9 +145,7 @@ def _outdate(path: Path, before: int) -> None:
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?mode={mode}", uri=True, timeout=5.0, isolation_level=None
-    )
+    return sqlite3.connect(sqlite_uri(path, mode), uri=True, timeout=5.0, isolation_level=None)
 
 
 def _sync(path: Path) -> None:

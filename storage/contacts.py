@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agi_server.calls.numbers import Number, digits_of
 from storage.contact_rows import ContactRow, Prepared, prepare
 from storage.faults import explain
+from storage.location import sqlite_uri
 from storage.merge import Stored, store
 from storage.schema import contacts, local_phones, outbox, phones
 
@@ -143,7 +143,7 @@ _EXPORT_PHONES = (
 def export_contacts(path: Path) -> Iterator[ContactRow]:
     """Yield all contacts by id, page by page, as a file would have them. Raises DirectoryError."""
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(sqlite_uri(path, "ro"), uri=True)) as connection:
             last = 0
             while page := connection.execute(_EXPORT, (last, _PAGE)).fetchall():
                 for row in page:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import structlog
 
@@ -25,6 +24,7 @@ from agi_server.calls.policy import Policy
 from agi_server.errors import DirectoryError
 from agi_server.settings import Settings
 from storage.faults import code, explain
+from storage.location import sqlite_uri
 from storage.policy import compile_policy
 
 log = structlog.get_logger()
@@ -220,9 +220,7 @@ class SqliteDirectory:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=0.05, isolation_level=None
-    )
+    connection = sqlite3.connect(sqlite_uri(path, "ro"), uri=True, timeout=0.05, isolation_level=None)
     try:
         connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         connection.execute("PRAGMA mmap_size=0").fetchall()

@@ -11,7 +11,6 @@ import os
 import sqlite3
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -19,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from agi_server.errors import DirectoryError
 from storage.engine import sqlite_engine, sqlite_path
 from storage.faults import explain
+from storage.location import sqlite_uri
 
 HEAD: Final = "0001"  # the newest in migrations/versions; names sort by age
 
@@ -30,7 +30,7 @@ def revision(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+        connection = sqlite3.connect(sqlite_uri(path, "ro"), uri=True)
         try:
             rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
         finally:

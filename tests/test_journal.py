@@ -57,15 +57,11 @@ async def test_what_is_not_confirmed_is_sent_again_to_the_next_worker(journal: J
         await sequence_of(reader)
         writer.write(b"1\n")
         await writer.drain()
-        while "1 records" not in journal_state(journal):
+        while journal.pending() != 1:
             await asyncio.sleep(0)
     note(journal, "c")
     async with connected(journal) as (reader, _):
         assert [await sequence_of(reader), await sequence_of(reader)] == [(2, "b"), (3, "c")]
-
-
-def journal_state(journal: Journal) -> str:
-    return f"{len(journal._pending)} records"
 
 
 async def test_everything_confirmed_is_drained(journal: Journal) -> None:

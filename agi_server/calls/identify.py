@@ -100,8 +100,12 @@ def _extensions(pattern: str) -> Any:  # noqa: ANN401  # re2 has no types
 
 def check_extensions(pattern: str) -> None:
     """Raise InputError unless the pattern of own extensions is empty or RE2."""
-    if pattern and _extensions(pattern) is None:
-        raise InputError(f"own extensions {pattern!r}: this is no RE2 pattern; write e.g. [1-8][0-9]{{2}}")
+    try:
+        re2.compile(pattern, quiet_options())
+    except (re2.error, UnicodeEncodeError) as error:
+        raise InputError(
+            f"own extensions {pattern!r}: this is no RE2 pattern ({error}); write e.g. [1-8][0-9]{{2}}"
+        ) from error
 
 
 def _switchboard(e164: int, policy: Policy, directory: Directory) -> list[Contact]:

@@ -7,13 +7,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from agi_server.calls.directory import Treatment
+from agi_server.calls.routing import diallable
 from agi_server.errors import InputError
 
 NO_END = 253_370_764_800  # 9999-01-01: until further notice
 
 _SPAN = re.compile(r"(\d{1,4})([hdw])")
 _HOURS = {"h": 1, "d": 24, "w": 24 * 7}
-_DIALABLE = re.compile(r"[A-Za-z0-9_/@.+&-]*")
 _WITH_TARGET = (Treatment.REDIRECT, Treatment.ANNOUNCE, Treatment.VOICEMAIL)
 
 
@@ -58,7 +58,7 @@ def parse_treatment(text: str) -> tuple[Treatment, str]:
 
 def check_dialable(text: str) -> str:
     """Return a text that a dialplan may dial as it is, or raise InputError."""
-    if not _DIALABLE.fullmatch(text):
+    if not diallable(text):
         raise InputError(
             f"{text!r} cannot be dialled; only letters, digits and _ / @ . + & - may stand in it"
         )

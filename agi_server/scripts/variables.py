@@ -7,8 +7,7 @@ AGISTATUS=SUCCESS even when the server dies half-way (res_agi.c).
 
 from __future__ import annotations
 
-import re
-
+from agi_server.calls import routing
 from agi_server.calls.call import Decision
 from agi_server.calls.directory import Contact
 
@@ -30,8 +29,6 @@ CALL = "CALL"  # Ostiary's id of this call
 RESULT = "RESULT"  # of a feature code
 STATUS = "STATUS"  # of ping
 
-_DIALLABLE = re.compile(r"[A-Za-z0-9_/@.+&-]*\Z")
-
 
 def contact_id(contact: Contact | None) -> str:
     """Return the Salesforce id of a contact, its local id while it has none, or ''."""
@@ -45,7 +42,7 @@ def clavesf(decision: Decision) -> str:
 
 def diallable(destination: str) -> str:
     """Return `destination` if a dialplan may dial it, else ''."""
-    return destination if _DIALLABLE.match(destination) else ""
+    return destination if routing.diallable(destination) else ""
 
 
 def of_decision(decision: Decision, prefix: str, *, name_variable: str) -> dict[str, str]:

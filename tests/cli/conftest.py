@@ -13,14 +13,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agi_server.cli import app
+from tests.house import free_port
 
 Ostiary = Callable[..., Result]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ import pytest
 from agi_server import __version__
 from agi_server.cli import parts, peers
 from agi_server.settings_file import load_settings
-from tests.cli.conftest import Ostiary, free_port
+from tests.cli.conftest import Ostiary
+from tests.house import free_port
 
 Add = Callable[[str], None]
 
