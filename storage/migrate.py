@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Final
 
@@ -17,12 +18,13 @@ from sqlalchemy.exc import DBAPIError
 
 from agi_server.errors import DirectoryError
 from storage.engine import sqlite_engine, sqlite_path
-from storage.faults import explain
+from storage.faults import explain, is_busy
 from storage.location import sqlite_uri
 
 HEAD: Final = "0001"  # the newest in migrations/versions; names sort by age
 
 _LOCK_MS = 30_000
+_LOCK_RETRY_SECONDS = 0.005
 
 
 def revision(path: Path) -> str | None:
@@ -50,6 +52,7 @@ async def migrate(url: str) -> None:
         return
     refuse_newer(path, found)
     await asyncio.to_thread(_create, path)
+    await asyncio.to_thread(_write_ahead, path)
     # Rebuilding a table drops the old one, and with foreign keys on that would empty those that refer to it.
     engine = sqlite_engine(path, begin="BEGIN IMMEDIATE", busy_ms=_LOCK_MS, connections=1, foreign_keys=False)
     try:
@@ -81,6 +84,27 @@ def _create(path: Path) -> None:
             f"database {path}: cannot be created or written ({error.strerror}); the user Ostiary runs as must own "
             f"{path.parent}, and its file system must have space and not be read-only"
         ) from error
+
+
+def _write_ahead(path: Path) -> None:
+    """Turn the file into a WAL database.
+
+    Of several processes that turn one file at once, SQLite refuses all but one without waiting: each holds
+    the lock the other needs, so `busy_timeout` does not count (https://www.sqlite.org/c3ref/busy_handler.html).
+    """
+    deadline = time.monotonic() + _LOCK_MS / 1000
+    while True:
+        connection = sqlite3.connect(sqlite_uri(path, "rw"), uri=True, timeout=0)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.Error as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise explain(error, path) from error
+            time.sleep(_LOCK_RETRY_SECONDS)
+        else:
+            return
+        finally:
+            connection.close()
 
 
 def _upgrade(connection: Connection) -> None:

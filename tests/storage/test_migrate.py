@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import re
 import sqlite3
 import subprocess
 import sys
+import threading
 import warnings
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +20,7 @@ from sqlalchemy import create_engine
 
 import storage.migrate
 from agi_server.errors import DirectoryError, SettingsError
-from storage.migrate import HEAD, migrate, revision
+from storage.migrate import HEAD, _create, _write_ahead, migrate, revision
 from storage.schema import metadata
 from tests.storage.conftest import Query, mode, overwrite, url_of
 
@@ -73,6 +75,26 @@ def test_two_processes_at_once(tmp_path: Path, attempt: int) -> None:
         child.stdin.flush()
     assert [(child.communicate()[1], child.returncode) for child in children] == [(b"", 0)] * 2
     assert revision(path) == HEAD
+
+
+def make_each(paths: list[Path], barrier: threading.Barrier) -> None:
+    for path in paths:
+        barrier.wait(timeout=60)
+        _create(path)
+        _write_ahead(path)
+
+
+def test_processes_that_make_one_file_at_the_same_moment(tmp_path: Path) -> None:
+    """Without the wait in `_write_ahead`, about one file in five fails here."""
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(4)
+    paths = [tmp_path / f"{number}.db" for number in range(60)]
+    children = [spawn.Process(target=make_each, args=(paths, barrier)) for _ in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 4
 
 
 def objects(connection: sqlite3.Connection) -> dict[tuple[str, str], list[object]]:
