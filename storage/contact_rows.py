@@ -6,11 +6,12 @@ Nothing here touches the database: parsing takes longer than storing, and nobody
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from agi_server.calls.numbers import read_field
 from agi_server.errors import InputError
+from storage.salesforce_ids import SHORT, long_id
 
 KINDS: Final = ("Contact", "Account", "Lead", "Opportunity")
 
@@ -64,7 +65,7 @@ class Prepared:
 
 
 def prepare(rows: Sequence[ContactRow], region: str) -> Prepared:
-    """Parse all numbers; `region` is the ISO country of those written without one.
+    """Parse all numbers; `region` is the ISO country of those written without one. Salesforce ids become long.
 
     Raises InputError when a row is of a kind that is none.
     """
@@ -74,7 +75,20 @@ def prepare(rows: Sequence[ContactRow], region: str) -> Prepared:
         if row.kind not in KINDS:
             raise InputError(f"row {index}: there is no kind {row.kind!r}; write one of {', '.join(KINDS)}")
         phones.append(_read_phones(row, region, index, unread))
-    return Prepared(rows, phones, unread)
+    return Prepared([*map(_with_long_ids, rows)], phones, unread)
+
+
+def _with_long_ids(row: ContactRow) -> ContactRow:
+    """Return the row with Salesforce ids of 18 characters; what is none is left as it is."""
+    ids = row.salesforce_id, row.account_salesforce_id, row.owner_salesforce_id
+    if SHORT not in map(len, ids):
+        return row
+    own, account, owner = map(_long_id, ids)
+    return replace(row, salesforce_id=own, account_salesforce_id=account, owner_salesforce_id=owner)
+
+
+def _long_id(text: str) -> str:
+    return long_id(text) if len(text) == SHORT and text.isascii() and text.isalnum() else text
 
 
 def _read_phones(row: ContactRow, region: str, index: int, unread: list[tuple[int, str, str]]) -> Phones:

@@ -1,26 +1,28 @@
 """Contacts: the insert look-up of a call, export, and (see `contact_rows`, `merge`) import.
 
-A contact's id never changes and is never used again: it leaves the house in CLAVESF.
+A contact's id never changes and is never used again: it leaves the house in CLAVESF. What contacts that became
+one were called stays good (see `aliases`).
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agi_server.calls.numbers import Number, digits_of
+from storage.aliases import by_key, by_salesforce_id
 from storage.contact_rows import ContactRow, Prepared, prepare
 from storage.faults import explain
 from storage.location import sqlite_uri
 from storage.merge import Stored, store
-from storage.schema import contacts, local_phones, outbox, phones
+from storage.schema import NUMBER_IS, contacts, local_phones, outbox, phones
 
 __all__ = [
     "ContactRow",
@@ -38,55 +40,81 @@ _NUMBER = re.compile(r"[\d\s+()./-]+")
 _SHORTEST_NUMBER = 6  # digits; a shorter key is no telephone number
 
 
+# CROSS JOIN: the number comes first, for all contacts may be in one database.
+_OF_DATABASE = "CROSS JOIN contacts c ON c.id = p.contact_id WHERE {} AND c.database = ?2 ORDER BY c.id"
+_SELECT = "SELECT c.id, c.key, c.salesforce_id FROM"
+BY_NUMBER = f"{_SELECT} phones p {_OF_DATABASE.format(NUMBER_IS.format('?1'))}"
+BY_DIGITS = f"{_SELECT} local_phones p {_OF_DATABASE.format('p.digits = ?1')}"
+
+
 class FoundContact(NamedTuple):
-    """The contact of an insert look-up; `inserted` says that it is new."""
+    """The contact of an insert look-up; `inserted` says that it is new, '' that Salesforce does not have it yet."""
 
     id: int
     inserted: bool
+    salesforce_id: str = ""
 
 
 async def find_or_insert(
-    conn: AsyncConnection, *, data: str, ani: Number, database: str, now: int
+    conn: AsyncConnection,
+    *,
+    data: str,
+    ani: Number,
+    database: str,
+    now: int,
+    did: str = "",
+    name: str = "",
 ) -> FoundContact:
     """Return the contact of a call, made where there is none; `ani` is the caller's number, `now` seconds since 1970.
 
-    It is the contact with key `data` in `database`; else one there with the caller's number and no key,
-    which takes `data` for its key, or whose key is that number; else a new one. Without `data`, any contact
-    there with the number; a caller with neither is new each time. A new contact comes with a row of the
-    outbox.
+    It is the contact with key `data` in `database`; else the one in any database whose Salesforce id `data` is;
+    else one in `database` with the caller's number and no key, which takes `data` for its key, or whose key is
+    that number; else a new one. Without `data`, any contact there with the number; a caller with neither is new
+    each time. A new contact comes with a row of the outbox, which says `did`, the number dialled, and `name`, what
+    the trunk calls the caller, too.
     """
     data = data.strip()
-    if data:
-        by_key = select(contacts.c.id).where(contacts.c.database == database, contacts.c.key == data)
-        found = (await conn.execute(by_key)).scalar()
-        if found is not None:
-            return FoundContact(int(found), inserted=False)
-    known = await _by_number(conn, data, ani, database)
-    if known is not None:
-        return FoundContact(known, inserted=False)
-    return FoundContact(await _insert(conn, data, ani, database, now), inserted=True)
+    if data and (known := await by_key(conn, database, data) or await by_salesforce_id(conn, data)):
+        return FoundContact(known.given, inserted=False, salesforce_id=known.salesforce_id)
+    if found := await _by_number(conn, data, ani, database):
+        return found
+    number = await _insert(conn, data, ani, database, now)
+    payload = {
+        "id": number,
+        "database": database,
+        "key": data or str(number),
+        "name": name or ani.text,
+        "phone": ani.text,
+        "did": did,
+    }
+    await conn.execute(
+        outbox.insert().values(
+            kind="contact",
+            contact_id=number,
+            payload=payload,
+            created_at=now,
+            next_attempt_at=now,
+            ref=secrets.token_hex(16),
+        )
+    )
+    return FoundContact(number, inserted=True)
 
 
-async def _by_number(conn: AsyncConnection, data: str, ani: Number, database: str) -> int | None:
+async def _by_number(conn: AsyncConnection, data: str, ani: Number, database: str) -> FoundContact | None:
     if not ani.digits:
         return None
-    query = (
-        select(contacts.c.id, contacts.c.key).where(contacts.c.database == database).order_by(contacts.c.id)
-    )
-    if ani.e164:
-        query = query.join(phones, phones.c.contact_id == contacts.c.id).where(phones.c.number == ani.e164)
-    else:
-        query = query.join(local_phones, local_phones.c.contact_id == contacts.c.id).where(
-            local_phones.c.digits == ani.digits
-        )
-    found = (await conn.execute(query)).all()
-    if not data:
-        return int(found[0].id) if found else None
-    for row in found:
-        if not row.key:
+    query, number = (BY_NUMBER, ani.e164) if ani.e164 else (BY_DIGITS, ani.digits)
+    found = (await conn.exec_driver_sql(query, (number, database))).all()
+    row = found[0] if found else None
+    if data:
+        row = next((row for row in found if not row.key), None)
+        if row is not None:
             await conn.execute(contacts.update().where(contacts.c.id == row.id).values(key=data))
-            return int(row.id)
-    return next((int(row.id) for row in found if _is_number(row.key, ani)), None)
+        else:
+            row = next((row for row in found if _is_number(row.key, ani)), None)
+    return (
+        None if row is None else FoundContact(row.id, inserted=False, salesforce_id=row.salesforce_id or "")
+    )
 
 
 def _is_number(key: str, ani: Number) -> bool:
@@ -100,15 +128,14 @@ def _is_number(key: str, ani: Number) -> bool:
 
 
 async def _insert(conn: AsyncConnection, data: str, ani: Number, database: str, now: int) -> int:
-    name = ani.text
     result = await conn.execute(
         contacts.insert().values(
-            database=database, key=data or None, name=name, source="insert", created_at=now
+            database=database, key=data or None, name=ani.text, source="insert", created_at=now
         )
     )
     assert result.inserted_primary_key is not None
     number = int(result.inserted_primary_key[0])
-    if not data:
+    if not data and await by_key(conn, database, str(number)) is None:
         await conn.execute(contacts.update().where(contacts.c.id == number).values(key=str(number)))
     if ani.e164:
         await conn.execute(phones.insert().values(number=ani.e164, contact_id=number, label="Phone"))
@@ -118,12 +145,6 @@ async def _insert(conn: AsyncConnection, data: str, ani: Number, database: str, 
                 digits=ani.digits, contact_id=number, label="Phone", tail=int(ani.digits[-6:])
             )
         )
-    payload = {"id": number, "database": database, "key": data or str(number), "name": name, "phone": name}
-    await conn.execute(
-        outbox.insert().values(
-            kind="contact", contact_id=number, payload=payload, created_at=now, next_attempt_at=now
-        )
-    )
     return number
 
 

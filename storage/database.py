@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -30,6 +31,10 @@ TRANSACTION_SECONDS = 0.02
 # SQLite sleeps ever longer between two looks at a lock (up to 100 ms). A process that commits often would
 # starve us, so a writer's busy_timeout covers the first, short sleeps only and `_begin` starts over.
 _WRITER_BUSY_MS = 20
+
+# What a batch of contacts changes must fit, or SQLite writes pages before they are whole; and the upper levels of a
+# million contacts' indexes.
+_WRITER_CACHE_KIB = 32_000
 
 
 class _Ticket(Generic[T]):
@@ -74,7 +79,13 @@ class Database:
     def __init__(self, path: Path) -> None:
         """Use `open`."""
         self.path = path
-        self._writer = sqlite_engine(path, begin="BEGIN IMMEDIATE", busy_ms=_WRITER_BUSY_MS, connections=1)
+        self._writer = sqlite_engine(
+            path,
+            begin="BEGIN IMMEDIATE",
+            busy_ms=_WRITER_BUSY_MS,
+            connections=1,
+            cache_kib=_WRITER_CACHE_KIB,
+        )
         self._reader = sqlite_engine(path, begin="BEGIN", busy_ms=READER_BUSY_MS, connections=4)
         self._waiting: deque[_Ticket[Any]] = deque()
         self._runner: asyncio.Task[None] | None = None
@@ -122,7 +133,7 @@ class Database:
             await self._follow_file()
             async with self._reader.connect() as connection:
                 return await job(connection)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error) as error:
             raise _told(error, self.path) from error
 
     async def _drain(self) -> None:
@@ -212,4 +223,4 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _told(error: Exception, path: Path) -> Exception:
-    return explain(_cause(error), path) if isinstance(error, SQLAlchemyError) else error
+    return explain(_cause(error), path) if isinstance(error, SQLAlchemyError | sqlite3.Error) else error

@@ -26,6 +26,7 @@ from agi_server.settings import Settings
 from storage.faults import code, explain
 from storage.location import sqlite_uri
 from storage.policy import compile_policy
+from storage.schema import NUMBER_IS
 
 log = structlog.get_logger()
 
@@ -42,7 +43,7 @@ _OF_CONTACT = (
     "LEFT JOIN accounts a ON a.id = c.account_id LEFT JOIN owners o ON o.id = c.owner_id"
 )
 _SELECT = f"SELECT {CONTACT_COLUMNS}"  # constants of this module, as below
-BY_NUMBER = f"{_SELECT} FROM phones p {_OF_CONTACT} WHERE p.number = ? LIMIT {AT_MOST}"
+BY_NUMBER = f"{_SELECT} FROM phones p {_OF_CONTACT} WHERE {NUMBER_IS.format('?1')} LIMIT {AT_MOST}"
 BY_SWITCHBOARD = tuple(  # by the number of prefixes; the longest first, for AT_MOST may cut off the rest
     f"{_SELECT}, p.prefix, p.main, p.explicit FROM switchboards p {_OF_CONTACT} "
     f"WHERE p.prefix IN ({', '.join('?' * count)}) ORDER BY p.prefix DESC LIMIT {AT_MOST}"

@@ -38,7 +38,13 @@ def sqlite_path(url: str) -> Path:
 
 
 def sqlite_engine(
-    path: Path, *, begin: str, busy_ms: int, connections: int, foreign_keys: bool = True
+    path: Path,
+    *,
+    begin: str,
+    busy_ms: int,
+    connections: int,
+    cache_kib: int = 4000,
+    foreign_keys: bool = True,
 ) -> AsyncEngine:
     """Return an engine on an existing file; `begin` is the statement that opens its transactions.
 
@@ -62,9 +68,12 @@ def sqlite_engine(
             "journal_mode=WAL",
             "synchronous=FULL",
             f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
-            "wal_autocheckpoint=4000",  # pages, 16 MB: an import writes the same pages of its indexes again and again
-            "journal_size_limit=33554432",
-            "cache_size=-4000",  # KiB
+            "secure_delete=FAST",  # some builds have it ON: emptying a table would then write every page of it
+            # Pages, 64 MB: a long import writes the same pages of its indexes again and again, and only the last
+            # version of each is copied into the database.
+            "wal_autocheckpoint=16000",
+            "journal_size_limit=83886080",  # 80 MiB: what the log never outgrows is not cut off, to be allotted anew
+            f"cache_size=-{cache_kib}",
             f"busy_timeout={busy_ms}",
         ):
             cursor.execute(f"PRAGMA {pragma}")

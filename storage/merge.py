@@ -10,13 +10,15 @@ ids and keys.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.contact_rows import ContactRow, Phones, Prepared
+from storage.lists import LIST, fetch, run_each
+from storage.parents import NOBODY, Parent, put_parents
+from storage.schema import NUMBER_IS
 
 
 class Stored(NamedTuple):
@@ -44,26 +46,25 @@ class _Values(NamedTuple):
 
 
 _COLUMNS = ", ".join(_Values._fields)
-_JSON = "(SELECT value FROM json_each(?))"
 _SELECT = f"SELECT c.id, c.source, {', '.join(f'c.{name}' for name in _Values._fields)} FROM "  # noqa: S608  # constants
 # CROSS JOIN fixes the order of the tables: from the few values asked for to the many stored.
-_FROM_IDS = f"{_SELECT} contacts c WHERE c.salesforce_id IN {_JSON}"
+_FROM_IDS = f"{_SELECT} contacts c WHERE c.salesforce_id IN {LIST}"
 _FROM_KEYS = (
     f"{_SELECT} json_each(?) j CROSS JOIN contacts c "
     "ON c.database = json_extract(j.value, '$[0]') AND c.key = json_extract(j.value, '$[1]')"
 )
-_FROM_NUMBERS = (
-    f"{_SELECT} json_each(?) j CROSS JOIN phones p ON p.number = j.value "
-    f"CROSS JOIN contacts c ON c.id = p.contact_id WHERE c.name IN {_JSON}"
+FROM_NUMBERS = (
+    f"{_SELECT} json_each(?) j CROSS JOIN phones p ON {NUMBER_IS.format('j.value')} "
+    f"CROSS JOIN contacts c ON c.id = p.contact_id WHERE c.name IN {LIST}"
 )
-_FROM_LOCAL = (
+FROM_LOCAL = (
     f"{_SELECT} json_each(?) j CROSS JOIN local_phones p ON p.digits = j.value "
-    f"CROSS JOIN contacts c ON c.id = p.contact_id WHERE c.name IN {_JSON}"
+    f"CROSS JOIN contacts c ON c.id = p.contact_id WHERE c.name IN {LIST}"
 )
-_FROM_NAMES = f"{_SELECT} contacts c WHERE c.name IN {_JSON} AND c.salesforce_id IS NULL AND c.key IS NULL"
-_NUMBERS_OF = f"SELECT contact_id, number, label, typed FROM phones WHERE contact_id IN {_JSON}"  # noqa: S608
-_LOCAL_OF = f"SELECT contact_id, digits, label, typed FROM local_phones WHERE contact_id IN {_JSON}"  # noqa: S608
-_BOARDS_OF = f"SELECT contact_id, prefix, main, explicit FROM switchboards WHERE contact_id IN {_JSON}"  # noqa: S608
+_FROM_NAMES = f"{_SELECT} contacts c WHERE c.name IN {LIST} AND c.salesforce_id IS NULL AND c.key IS NULL"
+_NUMBERS_OF = f"SELECT contact_id, number, label, typed FROM phones WHERE contact_id IN {LIST}"  # noqa: S608
+_LOCAL_OF = f"SELECT contact_id, digits, label, typed FROM local_phones WHERE contact_id IN {LIST}"  # noqa: S608
+_BOARDS_OF = f"SELECT contact_id, prefix, main, explicit FROM switchboards WHERE contact_id IN {LIST}"  # noqa: S608
 
 _INSERT = f"INSERT INTO contacts (id, source, created_at, {_COLUMNS}) VALUES (?, ?, ?{', ?' * len(_Values._fields)})"  # noqa: S608
 _UPDATE = f"UPDATE contacts SET {', '.join(f'{name} = ?' for name in _Values._fields)} WHERE id = ?"  # noqa: S608
@@ -91,19 +92,32 @@ async def store(conn: AsyncConnection, prepared: Prepared, *, source: str, now: 
 
     `source` is where new contacts come from: import, insert or salesforce; `now` is seconds since 1970.
     """
-    accounts = await _parents(conn, "accounts", map(_account, prepared.rows))
-    owners = await _parents(conn, "owners", map(_owner, prepared.rows))
-    batch = _Batch()
+    accounts = [*map(_account, prepared.rows)]
+    owners = [*map(_owner, prepared.rows)]
+    account_ids = (await put_parents(conn, "accounts", accounts)).ids
+    owner_ids = (await put_parents(conn, "owners", owners)).ids
+    batch = _Batch(ids_tell=await _ids_tell(conn, prepared.rows))
     await _load(conn, batch, prepared)
-    for row, phones in zip(prepared.rows, prepared.phones, strict=True):
-        batch.take(row, phones, accounts.get(_account(row)), owners.get(_owner(row)))
+    for row, phones, account, owner in zip(prepared.rows, prepared.phones, accounts, owners, strict=True):
+        batch.take(row, phones, account_ids.get(account), owner_ids.get(owner))
     return await _write(conn, batch, source, now)
+
+
+async def _ids_tell(conn: AsyncConnection, rows: Sequence[ContactRow]) -> bool:
+    """Return whether Salesforce ids alone tell which row means whom: everybody has one, stored or to be stored.
+
+    Two contacts with different ids are never one, so that there is nobody to be found by number or name.
+    """
+    if not all(row.salesforce_id for row in rows):
+        return False
+    return not await fetch(conn, "SELECT 1 FROM contacts WHERE salesforce_id IS NULL LIMIT 1")
 
 
 class _Batch:
     """The contacts that a batch may mean, and those it makes, found as its rows find them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ids_tell: bool) -> None:
+        self.ids_tell = ids_tell  # nobody is to be found by number or name
         self.entries: list[_Entry] = []
         self._ids: dict[int, _Entry] = {}
         self._salesforce: dict[str, _Entry] = {}
@@ -144,6 +158,8 @@ class _Batch:
             self._index(entry)
 
     def _index(self, entry: _Entry) -> None:
+        if self.ids_tell:
+            return
         for number in _all_numbers(entry.phones):
             self._numbers.setdefault(number, []).append(entry)
         if _only_name(entry.values, entry.phones):
@@ -160,7 +176,7 @@ class _Batch:
         owner_of_key = self._keys.get((row.database, row.key)) if row.key is not None else None
         if entry is None and owner_of_key is not None and _same_id(owner_of_key, row):
             entry = owner_of_key
-        if entry is None:
+        if entry is None and not self.ids_tell:
             entry = self._by_number(row, phones) or self._by_name(row, phones)
         old = entry.values if entry is not None else None
         key_is_free = row.key is not None and (owner_of_key is None or owner_of_key is entry)
@@ -261,16 +277,17 @@ async def _load(conn: AsyncConnection, batch: _Batch, prepared: Prepared) -> Non
     """Load every contact that the rows may mean."""
     rows = prepared.rows
     if ids := [row.salesforce_id for row in rows if row.salesforce_id]:
-        batch.load(await _rows(conn, _FROM_IDS, ids))
+        batch.load(await fetch(conn, _FROM_IDS, ids))
     if keys := [(row.database, row.key) for row in rows if row.key is not None]:
-        batch.load(await _rows(conn, _FROM_KEYS, keys))
-    await _load_by_number(conn, batch, prepared)
+        batch.load(await fetch(conn, _FROM_KEYS, keys))
+    if not batch.ids_tell:
+        await _load_by_number(conn, batch, prepared)
     if loaded := batch.loaded:
-        for number, e164, label, typed in await _rows(conn, _NUMBERS_OF, loaded):
+        for number, e164, label, typed in await fetch(conn, _NUMBERS_OF, loaded):
             loaded[number].phones.numbers[e164] = (label, typed)
-        for number, digits, label, typed in await _rows(conn, _LOCAL_OF, loaded):
+        for number, digits, label, typed in await fetch(conn, _LOCAL_OF, loaded):
             loaded[number].phones.local[digits] = (label, typed)
-        for number, prefix, main, explicit in await _rows(conn, _BOARDS_OF, loaded):
+        for number, prefix, main, explicit in await fetch(conn, _BOARDS_OF, loaded):
             loaded[number].phones.switchboards[prefix] = (main, explicit)
         batch.index()
 
@@ -291,16 +308,11 @@ async def _load_by_number(conn: AsyncConnection, batch: _Batch, prepared: Prepar
         if _is_bare(row, phones):
             bare.add(row.name)
     if numbers:
-        batch.load(await _rows(conn, _FROM_NUMBERS, numbers, names))
+        batch.load(await fetch(conn, FROM_NUMBERS, numbers, names))
     if local:
-        batch.load(await _rows(conn, _FROM_LOCAL, local, names))
+        batch.load(await fetch(conn, FROM_LOCAL, local, names))
     if bare:
-        batch.load(await _rows(conn, _FROM_NAMES, bare))
-
-
-async def _rows(conn: AsyncConnection, query: str, *values: Collection[Any]) -> Sequence[Sequence[Any]]:
-    """Return the rows of a query whose parameters are JSON lists."""
-    return (await conn.exec_driver_sql(query, tuple(json.dumps(list(value)) for value in values))).fetchall()
+        batch.load(await fetch(conn, _FROM_NAMES, bare))
 
 
 async def _write(conn: AsyncConnection, batch: _Batch, source: str, now: int) -> Stored:
@@ -313,14 +325,12 @@ async def _write(conn: AsyncConnection, batch: _Batch, source: str, now: int) ->
     if new:
         # Explicit ids above AUTOINCREMENT's mark, which SQLite then moves: phones need them, and one
         # statement stores all. Nobody else inserts meanwhile: this transaction holds the write lock.
-        mark = (
-            await conn.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'contacts'")
-        ).scalar() or 0
-        for number, entry in enumerate(new, mark + 1):
+        mark = await fetch(conn, "SELECT seq FROM sqlite_sequence WHERE name = 'contacts'")
+        for number, entry in enumerate(new, mark[0][0] + 1 if mark else 1):
             entry.id = number
-        await conn.exec_driver_sql(_INSERT, [(entry.id, source, now, *entry.values) for entry in new])
-    if altered := [entry for entry in changed if entry.values != entry.stored]:
-        await conn.exec_driver_sql(_UPDATE, [(*entry.values, entry.id) for entry in altered])
+        await run_each(conn, _INSERT, [(entry.id, source, now, *entry.values) for entry in new])
+    altered = [entry for entry in changed if entry.values != entry.stored]
+    await run_each(conn, _UPDATE, [(*entry.values, entry.id) for entry in altered])
     for part, table, columns in (
         (0, "phones", ("number", "label", "typed")),
         (1, "local_phones", ("digits", "label", "typed")),
@@ -342,113 +352,25 @@ async def _write_phones(
             continue
         gone += [(number, entry.id) for number, rest in before.items() if after.get(number) != rest]
         come += [(number, entry.id, *rest) for number, rest in after.items() if before.get(number) != rest]
-    if gone:
-        await conn.exec_driver_sql(f"DELETE FROM {table} WHERE {columns[0]} = ? AND contact_id = ?", gone)  # noqa: S608
+    await run_each(conn, f"DELETE FROM {table} WHERE {columns[0]} = ? AND contact_id = ?", gone)  # noqa: S608
     if come:
-        come.sort(key=lambda row: row[0])  # neighbours in the index one after the other
         names = [columns[0], "contact_id", *columns[1:]]
         if table == "local_phones":
             names.append("tail")
             come = [(*row, int(row[0][-6:])) for row in come]
         marks = ", ".join("?" * len(names))
         query = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608  # our own constants
-        await conn.exec_driver_sql(query, come)
+        await run_each(conn, query, come)
 
 
-class _Parent(NamedTuple):
-    """An account, or (with an e-mail, perhaps) an owner; without a Salesforce id it is found by e-mail or name."""
-
-    salesforce_id: str
-    email: str
-    name: str
-
-    @property
-    def natural(self) -> tuple[str, str]:
-        return self.email, "" if self.email else self.name
-
-
-_NOBODY = _Parent("", "", "")
-
-
-def _account(row: ContactRow) -> _Parent:
+def _account(row: ContactRow) -> Parent:
     """Return the company a contact belongs to; a company belongs to itself."""
     if row.account or row.account_salesforce_id:
-        return _Parent(row.account_salesforce_id, "", row.account)
+        return Parent(row.account_salesforce_id, "", row.account)
     if row.kind == "Account":
-        return _Parent(row.salesforce_id, "", row.name)
-    return _NOBODY
+        return Parent(row.salesforce_id, "", row.name)
+    return NOBODY
 
 
-def _owner(row: ContactRow) -> _Parent:
-    return _Parent(row.owner_salesforce_id, row.owner_email.lower(), row.owner)
-
-
-async def _parents(conn: AsyncConnection, table: str, wanted: Iterable[_Parent]) -> dict[_Parent, int]:
-    """Return the ids of accounts or owners, made where they are new."""
-    parents = sorted(
-        {parent for parent in wanted if parent != _NOBODY}, key=lambda p: (not p.salesforce_id, p)
-    )
-    if not parents:
-        return {}
-    email = "email" if table == "owners" else "''"
-    select = f"SELECT id, salesforce_id, {email}, name FROM {table} WHERE"  # noqa: S608  # our own constants
-    query = f"{select} salesforce_id IN {_JSON} UNION {select} {email} = '' AND name IN {_JSON}"
-    lists: list[list[str]] = [
-        [p.salesforce_id for p in parents if p.salesforce_id],
-        [p.name for p in parents if p.name],
-    ]
-    if table == "owners":
-        query += f" UNION {select} email IN {_JSON}"
-        lists.append([p.email for p in parents if p.email])
-    known = {
-        row[0]: _Parent(row[1] or "", row[2], row[3])
-        for row in await _rows(conn, f"{query} ORDER BY 1", *lists)
-    }
-    number = (await conn.exec_driver_sql(f"SELECT ifnull(max(id), 0) FROM {table}")).scalar_one()  # noqa: S608
-    ids = _resolve(parents, now := dict(known), number)
-    columns = ("salesforce_id", "email", "name") if table == "owners" else ("salesforce_id", "name")
-    new = [(number, *_columns(parent, columns)) for number, parent in now.items() if number not in known]
-    if new:
-        marks = ", ?" * len(columns)
-        await conn.exec_driver_sql(f"INSERT INTO {table} (id, {', '.join(columns)}) VALUES (?{marks})", new)  # noqa: S608
-    changed = [
-        (*_columns(now[number], columns), number) for number, parent in known.items() if now[number] != parent
-    ]
-    if changed:
-        names = ", ".join(f"{column} = ?" for column in columns)
-        await conn.exec_driver_sql(f"UPDATE {table} SET {names} WHERE id = ?", changed)  # noqa: S608
-    return ids
-
-
-def _resolve(parents: Iterable[_Parent], known: dict[int, _Parent], last: int) -> dict[_Parent, int]:
-    """Find or add each parent in `known`; new ones get ids above `last`."""
-    by_id = {parent.salesforce_id: number for number, parent in known.items() if parent.salesforce_id}
-    natural: dict[tuple[str, str], int] = {}
-    unclaimed: dict[tuple[str, str], int] = {}
-    for number, parent in known.items():
-        natural.setdefault(parent.natural, number)
-        if not parent.salesforce_id:
-            unclaimed.setdefault(parent.natural, number)
-    ids = {}
-    for parent in parents:
-        found = by_id.get(parent.salesforce_id) if parent.salesforce_id else natural.get(parent.natural)
-        if found is None and parent.salesforce_id:
-            found = unclaimed.pop(parent.natural, None)
-        if found is None:
-            last += 1
-            found = last
-            known[found] = parent
-        else:
-            old = known[found]
-            known[found] = _Parent(
-                parent.salesforce_id or old.salesforce_id, parent.email or old.email, parent.name or old.name
-            )
-        if parent.salesforce_id:
-            by_id[parent.salesforce_id] = found
-        natural.setdefault(parent.natural, found)
-        ids[parent] = found
-    return ids
-
-
-def _columns(parent: _Parent, columns: Sequence[str]) -> list[str | None]:
-    return [getattr(parent, column) or (None if column == "salesforce_id" else "") for column in columns]
+def _owner(row: ContactRow) -> Parent:
+    return Parent(row.owner_salesforce_id, row.owner_email.lower(), row.owner)

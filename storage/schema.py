@@ -7,6 +7,8 @@ with a zero, so nothing is lost and a million of them stay small. `id` columns t
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -71,6 +73,8 @@ contacts = Table(
     Column("active_at", Id, nullable=False, server_default=text("0")),
     Column("source", Text, nullable=False, server_default="import"),  # import | insert | salesforce
     _now(),
+    Column("blacklisted", Boolean, nullable=False, server_default=text("0")),  # as Salesforce has it
+    Column("flag_sent_at", Id, nullable=False, server_default=text("0")),  # when we told it so
     UniqueConstraint("database", "key"),
     CheckConstraint("kind IN ('Contact', 'Account', 'Lead', 'Opportunity')", name="kind"),
     sqlite_autoincrement=True,
@@ -79,18 +83,32 @@ Index(  # so that a file without ids may be imported twice
     "contacts_name", contacts.c.name, sqlite_where=text("salesforce_id IS NULL AND key IS NULL")
 )
 
+contact_aliases = Table(  # contacts that became one with another: what was given out goes on to work
+    "contact_aliases",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("contact_id", Id, ForeignKey("contacts.id", ondelete="CASCADE"), nullable=False),
+    Column("salesforce_id", Text, unique=True),  # what it was known by; an id or key that two of them had
+    Column("database", Text, nullable=False, server_default=""),  # stays with the first
+    Column("key", Text),
+    UniqueConstraint("database", "key"),
+)
+Index("contact_aliases_contact", contact_aliases.c.contact_id)
+
 phones = Table(  # numbers whose country is known
     "phones",
     metadata,
-    Column("number", Id, nullable=False),  # E.164 digits
     Column("contact_id", Id, ForeignKey("contacts.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Id, nullable=False),  # E.164 digits
     Column("label", Text, nullable=False, server_default=""),  # Phone, MobilePhone, …
     Column("typed", Text),  # the field's text where it is not the plain E.164
-    PrimaryKeyConstraint("number", "contact_id"),
+    PrimaryKeyConstraint("contact_id", "number"),
     sqlite_with_rowid=False,
 )
-Index("phones_contact", phones.c.contact_id)
-Index("phones_tail", phones.c.number % 1_000_000)
+# One index for whole numbers and for their last six digits: a second one costs a load of a million half its time,
+# for each number goes to a page of its own in either. A whole number is therefore asked for like this:
+Index("phones_number", phones.c.number % 1_000_000, phones.c.number)
+NUMBER_IS: Final = "p.number % 1000000 = {0} % 1000000 AND +p.number = {0}"  # the plus: for the index
 
 local_phones = Table(  # digits whose country is not known
     "local_phones",
@@ -205,14 +223,56 @@ outbox = Table(  # what must still reach Salesforce
     "outbox",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("kind", Text, nullable=False),  # contact | call
+    Column("kind", Text, nullable=False),  # contact | flag | call
     Column("contact_id", Id),
     Column("payload", JSON, nullable=False),
     _now(),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("next_attempt_at", Id, nullable=False, server_default=text("0")),
     Column("error", Text, nullable=False, server_default=""),
+    Column("ref", Text),  # the record's external id in Salesforce: sent twice, it is written once
+    Column("parked", Boolean, nullable=False, server_default=text("0")),  # waits for an admin, not for time
     sqlite_autoincrement=True,
+)
+Index("outbox_contact", outbox.c.contact_id)
+Index("outbox_ref", outbox.c.ref, unique=True)
+
+salesforce_state = (
+    Table(  # how far the synchronisation is, and how it went: `sync:Contact`, `login`, `usage`, …
+        "salesforce_state",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("value", JSON, nullable=False),
+        Column("changed_at", Id, nullable=False, server_default=text("0")),
+    )
+)
+
+sync_seen = Table(  # Salesforce ids that a full synchronisation has met so far
+    "sync_seen",
+    metadata,
+    Column("salesforce_id", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+flagged_numbers = Table(  # numbers of blacklisted contacts, as rules have them: their rules have been seen to
+    "flagged_numbers",
+    metadata,
+    Column("pattern", Text, nullable=False),
+    Column("contact_id", Id, ForeignKey("contacts.id", ondelete="CASCADE"), nullable=False),
+    PrimaryKeyConstraint("pattern", "contact_id"),
+    sqlite_with_rowid=False,
+)
+Index("flagged_numbers_contact", flagged_numbers.c.contact_id)
+
+unread_numbers = Table(  # fields of Salesforce records that hold no number anyone can dial
+    "unread_numbers",
+    metadata,
+    Column("salesforce_id", Text, nullable=False),
+    Column("field", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    PrimaryKeyConstraint("salesforce_id", "field"),
+    sqlite_with_rowid=False,
 )
 
 audit = Table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from storage.salesforce_ids import LONG, SHORT, checksum
 
 KINDS = {kind.lower(): kind for kind in ("Contact", "Account", "Lead", "Opportunity")}
 KIND_OF_PREFIX = {"001": "Account", "003": "Contact", "00Q": "Lead", "006": "Opportunity"}
@@ -12,7 +12,6 @@ _PREFIXES = frozenset({*KIND_OF_PREFIX, "005", "00G"})  # and users and queues, 
 _CLEAN = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ") | dict.fromkeys(
     [0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF, 0xFFFE], ""
 )
-_CHECK = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
 
 def clean(text: str) -> str:
@@ -24,16 +23,9 @@ def salesforce_id(text: str) -> str:
     """Return a Salesforce id in its form of 18 characters, '' if it is none; reports give 15."""
     if not text.isalnum() or not text.isascii():
         return ""
-    if len(text) == 15:
-        return text + _checksum(text)
-    return text if len(text) == 18 or text[:3] in _PREFIXES else ""
-
-
-@functools.lru_cache(maxsize=4096)  # accounts and owners come again and again
-def _checksum(text: str) -> str:
-    """Return which of fifteen characters are capitals: five bits a character."""
-    fives = (text[0:5], text[5:10], text[10:15])
-    return "".join(_CHECK[sum(c.isupper() << place for place, c in enumerate(five))] for five in fives)
+    if len(text) == SHORT:
+        return text + checksum(text)
+    return text if len(text) == LONG or text[:3] in _PREFIXES else ""
 
 
 def identity(own_id: str, key: str = "") -> tuple[str, str]:

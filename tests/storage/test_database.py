@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agi_server.errors import DirectoryError, InputError
 from storage.database import Database
+from storage.lists import fetch, run_each
 from storage.migrate import migrate
 from tests.storage.conftest import Query, log_of, overwrite, remove, replace, url_of
 
@@ -176,21 +177,21 @@ async def test_the_log_does_not_grow_while_a_reader_sits_there(database: Databas
         await connection.exec_driver_sql("DELETE FROM audit")
 
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
-        for _ in range(60):  # 60 MB and more
+        for _ in range(130):  # 130 MB and more
             await database.write(big)
             assert reader.execute("SELECT count(*) FROM audit").fetchall() == [(0,)]
-    assert os.stat(log_of(path)).st_size < 33 << 20  # noqa: PTH116  # nothing blocks for long here
+    assert os.stat(log_of(path)).st_size < 80 << 20  # noqa: PTH116  # nothing blocks for long here
 
 
 async def test_the_log_shrinks_after_a_big_transaction(database: Database, path: Path) -> None:
     async def big(connection: AsyncConnection) -> None:
-        rows = [(1, "x" * 100_000)] * 400
+        rows = [(1, "x" * 100_000)] * 1000
         await connection.exec_driver_sql("INSERT INTO audit (at, who, what) VALUES (?, ?, '')", rows)
 
     await database.write(big)
-    assert os.stat(log_of(path)).st_size > 40_000_000  # noqa: PTH116
+    assert os.stat(log_of(path)).st_size > 100_000_000  # noqa: PTH116
     await database.write(add(1))
-    assert os.stat(log_of(path)).st_size <= 32 << 20  # noqa: PTH116
+    assert os.stat(log_of(path)).st_size <= 80 << 20  # noqa: PTH116
 
 
 async def test_a_replaced_file_is_followed(database: Database, path: Path, tmp_path: Path) -> None:
@@ -282,6 +283,7 @@ READ_ONLY = """
 import asyncio, os, sys
 from agi_server.errors import DirectoryError
 from storage.database import Database
+from storage.lists import fetch, run_each
 from storage.migrate import migrate
 
 async def write(connection):
@@ -392,3 +394,23 @@ def test_what_was_acknowledged_survives_kill_9(path: Path, query: Query) -> None
             (0,)
         ]
     assert len(acknowledged) > 400
+
+
+async def test_what_the_driver_refuses_is_explained_and_harms_no_other(
+    database: Database, path: Path
+) -> None:
+    async def twice(connection: AsyncConnection) -> None:
+        await run_each(
+            connection, "INSERT INTO audit (id, at, who, what) VALUES (?, 1, '', '')", [(7,), (7,)]
+        )
+
+    results = await asyncio.gather(
+        database.write(add(1)), database.write(twice), database.write(add(2)), return_exceptions=True
+    )
+    assert [results[0], results[2]] == [1, 2]
+    assert isinstance(results[1], DirectoryError)
+    assert "UNIQUE constraint failed" in str(results[1])
+    with pytest.raises(DirectoryError, match="ostiary migrate"):
+        await database.read(lambda connection: fetch(connection, "SELECT 1 FROM no_such_table"))
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM audit WHERE id = 7").fetchone() == (0,)

@@ -160,9 +160,9 @@ def test_the_last_agent_of_an_outgoing_call_is_who_dialled(directory: SqliteDire
 
 
 INDEXES = {
-    storage.directory.BY_NUMBER: "p USING PRIMARY KEY (number=?)",
+    storage.directory.BY_NUMBER: "p USING COVERING INDEX phones_number (<expr>=?)",
     **dict.fromkeys(storage.directory.BY_SWITCHBOARD[1:9], "p USING PRIMARY KEY (prefix=?)"),
-    storage.directory.BY_TAIL: "p USING COVERING INDEX phones_tail (<expr>=?",
+    storage.directory.BY_TAIL: "p USING COVERING INDEX phones_number (<expr>=? AND number>?)",
     storage.directory.BY_LOCAL_TAIL: "p USING COVERING INDEX local_phones_tail (tail=?)",
     storage.directory.EXACT_RULES: "blacklist USING INDEX sqlite_autoindex_blacklist_1 (kind=? AND pattern=?)",
     storage.directory.LAST_AGENT: "calls USING INDEX calls_last_agent (number=? AND started_at>?)",
@@ -172,7 +172,7 @@ INDEXES = {
 @pytest.mark.parametrize("statement", INDEXES)
 def test_every_question_of_a_call_uses_an_index(path: Path, statement: str) -> None:
     with closing(sqlite3.connect(path)) as connection:
-        values = ["1"] * statement.count("?")
+        values = ["1"] * (1 if "?1" in statement else statement.count("?"))
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
     assert plan[0].startswith(f"SEARCH {INDEXES[statement]}")
     assert not [step for step in plan if re.match("SCAN|.*TEMP B-TREE", step)], plan
@@ -317,7 +317,7 @@ def test_a_damaged_page_is_an_error_not_an_answer(
     query("INSERT INTO contacts (id) VALUES (1)")
     query("INSERT INTO phones (number, contact_id) VALUES (49, 1)")
     query("INSERT INTO agents (extension) VALUES ('201')")
-    ((page,),) = query("SELECT rootpage FROM sqlite_master WHERE name = 'phones'")
+    ((page,),) = query("SELECT rootpage FROM sqlite_master WHERE name = 'phones_number'")
     good = path.read_bytes()
     overwrite(path, 4096 * (page - 1), b"\xff" * 4096)
     directory = SqliteDirectory(path, Settings())

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -132,6 +133,75 @@ def test_head_is_the_newest_step() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(storage.migrate.__file__).with_name("migrations")))
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+OLD_ROWS = [
+    "INSERT INTO accounts VALUES (1, '001A', 'Firm')",
+    "INSERT INTO owners VALUES (1, '005A', 'o@x', 'Olga')",
+    (
+        "INSERT INTO contacts VALUES "
+        "(7, '003A', '5', 'dni', 'Contact', 'Ana', 'Ana', 'B', 'a@x', 1, 1, 1, 9, 'insert', 8), "
+        "(9, NULL, '', NULL, 'Account', 'Firm', '', '', '', NULL, NULL, 0, 0, 'import', 0)"
+    ),
+    (
+        "INSERT INTO phones VALUES (493012345671, 7, 'Phone', '030 12345671'), (493012345671, 9, 'Phone', NULL), "
+        "(351210000001, 9, 'Fax', NULL)"
+    ),
+    "INSERT INTO local_phones VALUES ('4567', 7, 'Fax', 4567, NULL)",
+    "INSERT INTO switchboards VALUES (4930123, 9, 49301230, 1)",
+    "INSERT INTO agents VALUES (1, 'Agent', 'o@x', '201', '005A', 'Mo', 'UTC', 5, NULL, 20, '')",
+    "INSERT INTO blacklist VALUES (1, 'prefix', '+882', 0, '', 'busy', '', 'why', 0, 'ana', 5, 3, 4)",
+    "INSERT INTO dids (did, region) VALUES ('4930', 'DE')",
+    "INSERT INTO calls (id, started_at, contact_id, trace) VALUES ('x', 5, 7, '[]')",
+    "INSERT INTO outbox (id, kind, contact_id, payload, error) VALUES (3, 'contact', 7, '{}', '503')",
+    "INSERT INTO audit (at, who, what) VALUES (1, 'ana', 'blacklist.add')",
+    "INSERT INTO settings VALUES ('naming.enabled', 'true', 5, 'ana')",
+    "INSERT INTO users (name, password_hash) VALUES ('ana', 'x')",
+    "INSERT INTO contacts (id) VALUES (50)",
+    "DELETE FROM contacts WHERE id = 50",
+]
+
+
+async def test_an_upgrade_keeps_every_row(tmp_path: Path) -> None:
+    path = tmp_path / "ostiary.db"
+    config = Config()
+    config.set_main_option("script_location", str(Path(storage.migrate.__file__).with_name("migrations")))
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for statement in OLD_ROWS:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    before = content(path)
+    assert all(before[table] for table in before)
+    await migrate(url_of(path))
+    after = content(path)
+    for table, rows in before.items():
+        columns = rows[0].keys()
+        kept = [{name: row[name] for name in columns} for row in after[table]]
+        assert sorted(kept, key=str) == sorted(rows, key=str), table
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        connection.execute("INSERT INTO contacts (name) VALUES ('new')")
+        assert connection.execute("SELECT max(id) FROM contacts").fetchone() == (
+            51,
+        )  # 50 is never used again
+
+
+def content(path: Path) -> dict[str, list[dict[str, object]]]:
+    """Return the rows of every table of ours, column by column."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        names = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        )
+        return {
+            name: [dict(row) for row in connection.execute(f"SELECT * FROM {name}")]
+            for (name,) in names.fetchall()
+            if name != "alembic_version"
+        }
 
 
 async def test_a_newer_database_is_refused(path: Path, query: Query) -> None:
