@@ -6,7 +6,13 @@ OstiaryError
 │   ├── LocalProtocolError   ours: we were about to send something a PBX must not get
 │   └── RemoteProtocolError  the peer's: it sent something no PBX sends
 ├── DirectoryError           the local database cannot be read, written or is not what it should be
-└── InputError               a value given by a person or a file that cannot be taken as it is
+├── InputError               a value given by a person or a file that cannot be taken as it is
+└── SalesforceError
+    ├── SalesforceDown       it cannot be reached, or what answers is not itself: later again
+    ├── SalesforceLoginError it does not let us in: an admin must act
+    ├── SalesforceLimitError no API calls are left for now
+    ├── SalesforceRefusal    it refused this request and says why
+    └── SalesforceBusy       another process of this machine exchanges data with it
 """
 
 
@@ -36,3 +42,36 @@ class DirectoryError(OstiaryError):
 
 class InputError(OstiaryError):
     """A value given by a person or a file cannot be taken as it is."""
+
+
+class SalesforceError(OstiaryError):
+    """Salesforce did not do what was asked."""
+
+
+class SalesforceDown(SalesforceError):  # noqa: N818  # a state that passes
+    """Salesforce cannot be reached, answers with 5xx or with what is no answer of its own; later again."""
+
+
+class SalesforceLoginError(SalesforceError):
+    """Salesforce does not let us in; `code` is its own word for why, e.g. invalid_grant."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class SalesforceLimitError(SalesforceError):
+    """The org has no API calls left for now (REQUEST_LIMIT_EXCEEDED)."""
+
+
+class SalesforceRefusal(SalesforceError):  # noqa: N818  # an answer
+    """Salesforce refused this request; `code` is the errorCode of its answer, e.g. INVALID_FIELD."""
+
+    def __init__(self, text: str, code: str, fields: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.code = code
+        self.fields = fields
+
+
+class SalesforceBusy(SalesforceError):  # noqa: N818  # a state that passes
+    """Another process of this state directory exchanges data with Salesforce just now."""

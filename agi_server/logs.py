@@ -157,8 +157,9 @@ def configure_logs(logs: Logs, stream: TextIO | None = None) -> LogWriter:
         root.removeHandler(handler)
     root.addHandler(_Handler(writer, render))
     root.setLevel(logging.WARNING if logs.level == "info" else LEVELS[logs.level])
-    # At level debug it tells every statement with its parameters: callers' numbers and names.
-    logging.getLogger("aiosqlite").setLevel(logging.NOTSET if logs.personal_data else logging.INFO)
+    # At level debug they tell statements with parameters, and addresses with queries: callers' numbers and names.
+    for name in ("aiosqlite", "urllib3"):
+        logging.getLogger(name).setLevel(logging.NOTSET if logs.personal_data else logging.INFO)
     return writer
 
 

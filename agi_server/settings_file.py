@@ -183,6 +183,8 @@ def _from_text(text: str, annotation: object) -> object:
     try:
         if annotation is int or annotation is float:
             return int(text) if annotation is int else float(text)
+        if get_origin(annotation) is Mapping:
+            return json.loads(text)
         if get_origin(annotation) is tuple:
             if text.lstrip().startswith("["):
                 return json.loads(text)

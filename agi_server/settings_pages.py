@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Mapping
 from typing import Literal, get_args, get_origin
@@ -31,7 +32,7 @@ Of the values given for a setting the last of these wins:
 1. the settings file;
 2. a systemd credential called `section.key` (secrets and files only, see `systemd/ostiary.service`);
 3. the environment variable in the table. A list is written as JSON (`["10.0.0.0/8", "::1"]`) or with commas
-   (`10.0.0.0/8, ::1`); yes and no as `true` and `false`, `yes` and `no`, `on` and `off`, `1` and `0`.
+   (`10.0.0.0/8, ::1`); a table as JSON (`{"Lead": "Status <> 'Junk'"}`); yes and no as `true` and `false`, `yes` and `no`, `on` and `off`, `1` and `0`.
 
 A secret `x` may be given as `x_file` instead, the path of a file that holds it. A credential called
 `salesforce.private_key` stands for `salesforce.private_key_file`, one called `salesforce.ca` for
@@ -99,6 +100,11 @@ def _code(text: str) -> str:
     return f"`{text}`".replace("|", r"\|")
 
 
+def _key(text: str) -> str:
+    """Return a key as TOML: quoted where it holds more than a bare key may, such as a dot."""
+    return text if re.fullmatch(r"[\w-]+", text, re.ASCII) else json.dumps(text)
+
+
 def _toml(value: object) -> str:
     """Return a default or an example as TOML; a path that is not set is an empty text."""
     if isinstance(value, SecretStr):
@@ -106,7 +112,7 @@ def _toml(value: object) -> str:
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
     text = "" if value is None else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -237,6 +238,26 @@ def test_a_file_saved_on_windows_is_read(file: Path) -> None:
             '[salesforce]\nlogin_url = "login.example"',
             "ostiary.toml, line 2: salesforce.login_url should be a web address: https://…",
         ),
+        (
+            "[salesforce]\nfilters = { Lead = \"WHERE Status = 'New'\" }",
+            "ostiary.toml, line 2: salesforce.filters should be what follows WHERE in SOQL",
+        ),
+        (
+            '[salesforce]\nfield_map = { "Contact.phone" = "X__c" }',
+            "ostiary.toml, line 2: salesforce.field_map 'Contact.phone' should be e.g. Contact.name",
+        ),
+        (
+            '[salesforce]\nfield_map = { "Contact.name" = "X FROM User" }',
+            "ostiary.toml, line 2: salesforce.field_map 'X FROM User' should be the API name of a field",
+        ),
+        (
+            '[salesforce]\nnumber_fields = ["WhatsApp__c"]',
+            "ostiary.toml, line 2: salesforce.number_fields[0] should be an object and the API name",
+        ),
+        (
+            '[[salesforce.create]]\nobject = "Lead"\nfields = { LastName = "[Name]" }',
+            "ostiary.toml, line 1: salesforce.create[0] cannot be used: ",
+        ),
     ],
 )
 def test_a_mistake_is_named_by_file_line_and_key(file: Path, text: str, expected: str) -> None:
@@ -262,6 +283,14 @@ def test_plain_http_is_accepted_for_loopback(file: Path) -> None:
         assert load(file, f'[salesforce]\nlogin_url = "{url}"').salesforce.login_url == url
     for url in ("http://127.0.0.1.example", "http://localhost@evil.example", "ftp://127.0.0.1", "http://"):
         assert "salesforce.login_url should" in mistake(file, f'[salesforce]\nlogin_url = "{url}"')
+
+
+def test_a_table_in_the_environment_is_json(file: Path) -> None:
+    filters = {"Lead": "Status <> 'Junk'"}
+    settings = load(file, "", OSTIARY_SALESFORCE__FILTERS=json.dumps(filters))
+    assert settings.salesforce.filters == filters
+    for text in ("Lead: x", '{"Lead": 1}', '{"Task": "x"}', "[]"):
+        assert "OSTIARY_SALESFORCE__FILTERS" in mistake(file, "", OSTIARY_SALESFORCE__FILTERS=text)
 
 
 def test_a_bare_date_is_a_holiday(file: Path) -> None:

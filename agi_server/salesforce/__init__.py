@@ -1,0 +1,1 @@
+"""Salesforce in the background: logging in, reading, writing back. Nothing here runs on the call path."""

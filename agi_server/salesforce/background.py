@@ -1,0 +1,258 @@
+"""The worker's exchange with Salesforce: a round every `salesforce.sync_interval`, and look-ups at any time.
+
+Invariant: whatever Salesforce does, nothing here ends or raises: a round that fails is noted, told and logged once per
+kind of failure, and tried again; the longer it fails, the rarer. A round holds the lock of lock.py, so it may be
+killed anywhere and none runs beside another. What blocks runs in threads, so that the journal goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from agi_server.errors import (
+    DirectoryError,
+    SalesforceBusy,
+    SalesforceDown,
+    SalesforceError,
+    SalesforceLimitError,
+    SalesforceLoginError,
+    SettingsError,
+)
+from agi_server.salesforce.lock import salesforce_lock
+from agi_server.salesforce.report import STATE, WHAT, Report
+from agi_server.settings import Settings
+from storage import outbox, salesforce_state, sync
+from storage.database import Database
+
+if TYPE_CHECKING:
+    from agi_server.salesforce.client import Client
+    from agi_server.salesforce.lookup import Lookup
+
+FIRST_PAUSE = 2.0  # seconds from the start of the worker: calls may be waiting for its journal
+LONGEST_PAUSE = 900.0
+LONGEST_LOGIN_PAUSE = 3600.0  # an admin must act; each try is a log-in that Salesforce counts
+MARGIN = 0.1  # seconds behind the end of a pause
+SPARING = 0.9  # of the org's API calls; beyond, rounds are rarer
+STRETCH = 10
+
+_FAILURES: tuple[tuple[type[Exception], str, str], ...] = (  # error, kind, what to do
+    (SalesforceDown, "down", "nothing: it is tried again until it answers"),
+    (SalesforceLoginError, "login", "see `ostiary check`"),
+    (SalesforceLimitError, "limit", "see what else uses the org's API; raise salesforce.sync_interval"),
+    (SalesforceError, "refused", "see `ostiary sync`, which shows it as it happens"),
+    (DirectoryError, "database", "see `ostiary check`"),
+    (SettingsError, "settings", "mend the settings and restart"),
+    (Exception, "fault", "report it; nothing is lost"),
+)
+
+log = structlog.get_logger()
+
+
+class Exchange:
+    """Runs on the worker's event loop; `send` sends a line to the serving process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        send: Callable[[object], Awaitable[None]],
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._send = send
+        self._now = now
+        self._report = Report(None, now())
+        self._client: Client | None = None
+        self._lookup: Lookup | None = None
+        self._failures = 0  # rounds in a row
+        self._busy = False  # another process has the lock, and the log knows it
+        self._said: str | None = None  # the kind of failure that the log knows of; None: nothing yet
+        self._counted = 0  # of the client's calls
+        self._running: set[asyncio.Task[None]] = set()
+        self._reopening: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Go on for ever."""
+        try:
+            await asyncio.sleep(FIRST_PAUSE)
+            self._report = Report(await self._kept(), self._now())
+            while True:
+                try:
+                    failure = await self._tried()
+                    await self._tell()
+                except Exception:  # how it stands cannot be noted or told
+                    log.exception("Salesforce: a round is not accounted for")
+                    failure = "fault"
+                await asyncio.sleep(self._pause(failure))
+        finally:
+            if self._reopening is not None:
+                self._reopening.cancel()
+            for task in self._running:
+                task.cancel()
+            if self._client is not None:
+                self._client.close()
+
+    def asked(self, question: Mapping[str, Any]) -> None:
+        """Take a question of the serving process (`id`, `number`); it is always answered."""
+        self._start(self._answer(**question))
+
+    # Rounds
+
+    async def _tried(self) -> str:
+        """Do a round; return the kind of its failure, empty when it was done."""
+        try:
+            problem = await self._round()
+        except SalesforceBusy as error:  # `ostiary sync` does what we would
+            if not self._busy:
+                log.info("Salesforce: rounds are left out for now", why=str(error))
+            self._busy = True
+            return ""
+        except Exception as error:  # noqa: BLE001  # the invariant
+            kind, remedy = next(
+                (kind, remedy) for type_, kind, remedy in _FAILURES if isinstance(error, type_)
+            )
+            self._failed(kind, str(error) or type(error).__name__, remedy, error if kind == "fault" else None)
+        else:
+            kind = "part" if problem else ""
+            if problem:
+                self._failed(kind, problem, "all else is in step; see `ostiary sync`", None)
+            else:
+                self._succeeded()
+        self._busy = False
+        self._failures = self._failures + 1 if kind else 0
+        await self._note()
+        return kind
+
+    async def _round(self) -> str:
+        """Return what of it could not be done, empty when nothing."""
+        settings = self._settings
+        with salesforce_lock(settings.storage.state_directory, 0):
+            client = await self._open()
+            from agi_server.salesforce.outbox import deliver  # noqa: PLC0415  # loaded by now
+            from agi_server.salesforce.sync import synchronise  # noqa: PLC0415  # likewise
+
+            if self._lookup is not None:
+                await self._lookup.prepare()
+                await self._tell()
+            delivered = await deliver(self._database, client, settings, now=self._now)
+            outcome = await synchronise(self._database, client, settings, now=self._now)
+        for part in outcome.objects:
+            counts = {what: getattr(part, what) for what in WHAT}
+            self._report.counted(part.sobject, counts)
+        self._report.notes = [
+            *outcome.notes,
+            *(f"{part.sobject}: {note}" for part in outcome.objects for note in part.notes),
+        ]
+        return "; ".join(filter(None, (delivered.error, *outcome.errors)))
+
+    async def _open(self) -> Client:
+        """Return the client, opened when it is first needed: what it imports takes time and memory."""
+        if self._client is None:
+            self._client = await asyncio.to_thread(_load, self._settings)
+            if self._settings.salesforce.lookup:
+                from agi_server.salesforce.lookup import Lookup  # noqa: PLC0415  # loaded by now
+
+                self._lookup = Lookup(self._database, self._client, self._settings)
+        return self._client
+
+    def _pause(self, failure: str) -> float:
+        """Return the seconds until the next round."""
+        interval = float(self._settings.salesforce.sync_interval)
+        if failure and failure != "part":
+            longest = LONGEST_LOGIN_PAUSE if failure == "login" else LONGEST_PAUSE
+            return max(interval, min(interval * 2.0 ** min(self._failures - 1, 30), longest))
+        return interval * STRETCH if self._report.share() >= SPARING else interval
+
+    # What is said of them
+
+    def _succeeded(self) -> None:
+        report, now = self._report, self._now()
+        if self._said != "":
+            seconds = int(now - report.since) if report.kind else 0
+            log.info("Salesforce: in step", after_seconds=seconds)
+        self._said = ""
+        report.succeeded(now)
+
+    def _failed(self, kind: str, error: str, remedy: str, fault: Exception | None) -> None:
+        if kind != self._said:
+            log.error(
+                "Salesforce: not in step; calls go on", kind=kind, error=error, todo=remedy, exc_info=fault
+            )
+        self._said = kind
+        self._report.failed(kind, error, self._now())
+
+    async def _note(self) -> None:
+        """Bring the report up to date, and keep it for those who ask the database."""
+        report, client, now = self._report, self._client, self._now()
+        if client is not None:
+            report.called(client.calls - self._counted, now)
+            self._counted = client.calls
+            if client.usage is not None:
+                report.usage = (client.usage.used, client.usage.total)
+        try:
+            counts = await self._database.read(outbox.counts)
+            report.outbox = {
+                "waiting": counts.waiting,
+                "parked": counts.parked,
+                "oldest_at": counts.oldest_at,
+            }
+            report.unread = await self._database.read(sync.count_unread)
+            await self._database.write(
+                lambda conn: salesforce_state.put(conn, STATE, report.kept(), int(now))
+            )
+        except DirectoryError as error:
+            log.error("Salesforce: how it stands is not kept", error=str(error))
+
+    async def _kept(self) -> dict[str, Any] | None:
+        try:
+            return await self._database.read(lambda conn: salesforce_state.get(conn, STATE))
+        except DirectoryError:
+            return None
+
+    async def _tell(self) -> None:
+        """Tell the serving process how it stands, and again when a pause of the look-ups is over."""
+        closed = "the worker has not reached Salesforce yet"
+        if self._lookup is not None:
+            closed = self._lookup.closed()
+            if self._reopening is None and (seconds := self._lookup.opens_in()):
+                self._reopening = asyncio.get_running_loop().call_later(seconds + MARGIN, self._reopen)
+        await self._send(("salesforce", self._report.told(closed)))
+
+    # Look-ups
+
+    async def _answer(self, id: int, number: str) -> None:  # noqa: A002  # as on the wire
+        lookup = self._lookup
+        if lookup is None:
+            outcome, why = "not_asked", "the worker has not reached Salesforce yet"
+        else:
+            was_closed = lookup.closed()
+            outcome, why = await lookup.find(number)
+            if lookup.closed() != was_closed:
+                await self._tell()
+        await self._send(("found", {"id": id, "outcome": outcome, "why": why}))
+
+    def _reopen(self) -> None:
+        self._reopening = None
+        self._start(self._tell())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+
+def _load(settings: Settings) -> Client:
+    """Import what speaks to Salesforce, and return a client."""
+    import agi_server.salesforce.lookup  # noqa: PLC0415
+    import agi_server.salesforce.outbox  # noqa: PLC0415
+    import agi_server.salesforce.sync  # noqa: F401, PLC0415
+    from agi_server.salesforce.client import Client  # noqa: PLC0415
+
+    return Client(settings.salesforce, settings.storage.state_directory)
