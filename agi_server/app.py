@@ -15,7 +15,9 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -27,6 +29,7 @@ from agi_server.fastagi.server import FastAgiServer
 from agi_server.fastagi.sockets import inherited_sockets
 from agi_server.journal import Journal
 from agi_server.logs import log_decision
+from agi_server.lookups import Lookups
 from agi_server.metrics import Metrics
 from agi_server.observer import FastAgiObserver
 from agi_server.scripts import bind
@@ -75,6 +78,7 @@ async def serve(
     directory = SqliteDirectory(sqlite_path(url), settings)
     journal = Journal(metrics)
     metrics.journal_pending = journal.pending
+    lookups = _lookups(settings, metrics)
     database = _Writer(url)
     services = Services(
         settings=settings,
@@ -82,6 +86,7 @@ async def serve(
         journal=journal,
         database=database.open,
         report=_reporter(settings, metrics, journal),
+        lookups=lookups,
     )
     decide(WARM_UP, directory, time.time())  # so that no caller pays for what the first call loads
     gc.collect()
@@ -91,8 +96,9 @@ async def serve(
         parts.callback(directory.close)
         parts.push_async_callback(database.close)
         await server.start(inherited_sockets("fastagi"))
-        if settings.journal.enabled:
-            await parts.enter_async_context(worker(journal, config))
+        if settings.journal.enabled or settings.salesforce.enabled:
+            told = partial(setattr, metrics, "salesforce")
+            await parts.enter_async_context(worker(journal, config, lookups=lookups, told=told))
         if settings.http.enabled:
             await parts.enter_async_context(_http(settings, metrics, directory, journal))
         parts.push_async_callback(_drain, server, settings.fastagi.drain)
@@ -111,6 +117,15 @@ async def _bring_up_to_date(url: str) -> None:
             await migrate(url)
     except DirectoryError as error:
         log.error("the database cannot be used; every call is allowed until it can", error=str(error))
+
+
+def _lookups(settings: Settings, metrics: Metrics) -> Lookups | None:
+    """Return who asks Salesforce about unknown callers, None where nobody shall."""
+    if not (settings.salesforce.enabled and settings.salesforce.lookup):
+        return None
+    lookups = Lookups(forget=settings.salesforce.lookup_forget)
+    metrics.lookups = lookups.outcomes
+    return lookups
 
 
 def _reporter(settings: Settings, metrics: Metrics, journal: Journal) -> Callable[[Decision, float], None]:
@@ -169,6 +184,7 @@ async def _http(
         return {
             "directory": directory.state(),
             "journal": journal.state() if settings.journal.enabled else "off",
+            "salesforce": _salesforce_state(metrics.salesforce) if settings.salesforce.enabled else "off",
         }
 
     async def run() -> None:
@@ -185,3 +201,10 @@ async def _http(
     finally:
         stop.set()
         await task
+
+
+def _salesforce_state(told: Mapping[str, Any] | None) -> str:
+    """Return what the readiness page says of Salesforce: calls go on without it, so it is degraded at worst."""
+    if told is None:
+        return "degraded: the worker has said nothing of it yet"
+    return "ok" if told["up"] else f"degraded: {told['error'] or 'no round is done yet'}"

@@ -5,14 +5,15 @@ away for a while or die half-way: what it has not confirmed is sent again, and i
 the socket has taken survives the death of this process, for the worker reads on to the end; the socket has a record
 at once, or where calls come thick within GATHER seconds.
 
-On the wire: one JSON array a line, `[sequence, kind, {…}]`; back come lines `sequence`, meaning all up to here.
+On the wire (see link.py): one JSON array a line, `[sequence, kind, {…}]`; back come lines `sequence`, meaning all up
+to here.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -154,33 +155,3 @@ class Journal:
         self._flushed_at = asyncio.get_running_loop().time()
         self._link.write(b"".join(self._unsent))
         self._unsent.clear()
-
-
-class JournalLink(asyncio.Protocol):
-    """One worker's end of the line, seen from the call path."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._buffer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hand over what waits."""
-        self._journal.connected(cast("asyncio.Transport", transport))  # uvloop's is none by inheritance
-
-    def data_received(self, data: bytes) -> None:
-        """Take the worker's confirmations; only the newest matters."""
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        if lines:
-            self._journal.confirmed(int(lines[-1]))
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        """Remember that nobody listens."""
-        self._journal.disconnected()
-
-    def pause_writing(self) -> None:
-        """Let the journal keep its lines: the worker is behind."""
-        self._journal.pause(True)
-
-    def resume_writing(self) -> None:
-        """Let the journal send again."""
-        self._journal.pause(False)

@@ -10,6 +10,7 @@ histograms take a lock for each of some eight events a call: 5 µs together agai
 from __future__ import annotations
 
 import platform
+import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,7 @@ from prometheus_client.registry import Collector
 from agi_server import __version__
 from agi_server.calls.call import Decision, Direction, Rung, Verdict
 from agi_server.logs import lines_dropped
+from agi_server.lookups import OUTCOMES
 
 BUCKETS = (  # seconds: a decision takes some 50 µs, an answer some 500 µs; fastagi.deadline is 1 s
     0.000_01,
@@ -76,11 +78,15 @@ class _Histogram:
 class Metrics(Collector):
     """The numbers of one process; `registry` shows them.
 
-    `journal_pending` is asked for at each scrape.
+    `journal_pending` is asked for at each scrape, `lookups` is read then; `salesforce` is what the worker last said
+    (salesforce/report.py), None where it is not used or has said nothing yet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.journal_pending: Callable[[], int] = lambda: 0
+        self.lookups: Mapping[str, int] = dict.fromkeys(OUTCOMES, 0)
+        self.salesforce: Mapping[str, Any] | None = None
+        self._clock = clock
         self._calls = Counter(dict.fromkeys(product(Direction, Verdict, Rung), 0))
         self._decisions = _Histogram()
         self._answers: dict[str, _Histogram] = {}
@@ -167,6 +173,10 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             "ostiary_log_lines_dropped", "Log lines nobody read in time.", lines_dropped()
         )
+        yield _counter(
+            "ostiary_salesforce_lookups", "Unknown callers looked up in Salesforce.", self.lookups, "outcome"
+        )
+        yield from _salesforce(self.salesforce, self._clock())
 
 
 def _counter(name: str, text: str, counts: Mapping[Any, int], *labels: str) -> Metric:
@@ -174,3 +184,49 @@ def _counter(name: str, text: str, counts: Mapping[Any, int], *labels: str) -> M
     for values, count in list(counts.items()):
         family.add_metric([values] if isinstance(values, str) else list(values), count)
     return family
+
+
+def _salesforce(told: Mapping[str, Any] | None, now: float) -> Iterator[Metric]:
+    """Yield how the exchange with Salesforce stands; families without a sample where nobody told."""
+    told = told or {}
+    outbox = told.get("outbox", {})
+    for name, text, value in (
+        ("salesforce_up", "Whether the last round with Salesforce was done.", told.get("up")),
+        (
+            "salesforce_sync_lag_seconds",
+            "Time since the last round that was done.",
+            _age(told.get("ok_at"), now),
+        ),
+        (
+            "salesforce_unread_numbers",
+            "Fields of records that hold no number anyone can dial.",
+            told.get("unread"),
+        ),
+        ("outbox_waiting", "Records that must still reach Salesforce.", outbox.get("waiting")),
+        ("outbox_parked", "Records that wait for an admin.", outbox.get("parked")),
+        ("outbox_oldest_seconds", "Age of the oldest record that waits.", _age(outbox.get("oldest_at"), now)),
+    ):
+        family = GaugeMetricFamily(f"ostiary_{name}", text)
+        if value is not None:
+            family.add_metric([], value)
+        yield family
+    calls = GaugeMetricFamily(
+        "ostiary_salesforce_api_calls", "API calls of the org in 24 hours.", labels=["what"]
+    )
+    for what, value in zip(("used", "limit"), told.get("usage") or (), strict=False):
+        calls.add_metric([what], value)
+    yield calls
+    yield _counter("ostiary_salesforce_sync_errors", "Rounds that failed.", told.get("errors", {}), "kind")
+    records = {
+        (kind, what): count
+        for kind, counts in told.get("records", {}).items()
+        for what, count in counts.items()
+    }
+    yield _counter("ostiary_salesforce_records", "Records of Salesforce.", records, "object", "what")
+
+
+def _age(since: float | None, now: float) -> float | None:
+    """Return how long ago that was; 0 for what is not there at all (0)."""
+    if since is None:
+        return None
+    return max(now - since, 0) if since else 0

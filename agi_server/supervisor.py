@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
 
-from agi_server.journal import Journal, JournalLink
+from agi_server.journal import Journal
+from agi_server.link import Told, WorkerLink
+from agi_server.lookups import Lookups
 
 log = structlog.get_logger()
 
@@ -22,9 +24,11 @@ LAST_WORDS = 5.0  # seconds a worker has to write what it holds when we stop
 
 
 @contextlib.asynccontextmanager
-async def worker(journal: Journal, config: Path | None) -> AsyncIterator[None]:
-    """Run a worker, and another one when it ends, until the context is left."""
-    task = asyncio.create_task(_supervise(journal, config))
+async def worker(
+    journal: Journal, config: Path | None, *, lookups: Lookups | None = None, told: Told | None = None
+) -> AsyncIterator[None]:
+    """Run a worker, and another one when it ends, until the context is left; see `WorkerLink` for who hears what."""
+    task = asyncio.create_task(_supervise(lambda: WorkerLink(journal, lookups, told), config))
     try:
         yield
     finally:
@@ -39,13 +43,13 @@ async def worker(journal: Journal, config: Path | None) -> AsyncIterator[None]:
             await task
 
 
-async def _supervise(journal: Journal, config: Path | None) -> None:
+async def _supervise(link: Callable[[], WorkerLink], config: Path | None) -> None:
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE
     while True:
         started = loop.time()
         try:
-            code = await _run_once(journal, config)
+            code = await _run_once(link, config)
         except OSError as error:
             code = None
             log.error("the worker does not start", error=str(error))
@@ -56,7 +60,7 @@ async def _supervise(journal: Journal, config: Path | None) -> None:
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-async def _run_once(journal: Journal, config: Path | None) -> int:
+async def _run_once(link: Callable[[], WorkerLink], config: Path | None) -> int:
     """Start one worker, feed it, and return its exit code."""
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "agi_server", "worker", str(theirs.fileno())]
@@ -68,7 +72,7 @@ async def _run_once(journal: Journal, config: Path | None) -> int:
             *command, pass_fds=[theirs.fileno()], start_new_session=True
         )
     ours.setblocking(False)
-    transport, _ = await asyncio.get_running_loop().create_connection(lambda: JournalLink(journal), sock=ours)
+    transport, _ = await asyncio.get_running_loop().create_connection(link, sock=ours)
     try:
         return await process.wait()
     finally:

@@ -1,7 +1,8 @@
 """The worker process: everything slow, so that no caller waits for it.
 
-It writes the journal, counts the hits of rules, forgets old calls, and looks after the database. It ends when
-the serving process does: the socket between them then reports its end, and what is in it is written first.
+It writes the journal, counts the hits of rules, forgets old calls, looks after the database, and exchanges data with
+Salesforce. It ends when the serving process does: the socket between them then reports its end, and what is in it
+is written first.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
 
-import orjson
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agi_server.errors import DirectoryError
+from agi_server.errors import DirectoryError, OstiaryError
+from agi_server.link import ServerLink
+from agi_server.salesforce.background import Exchange
 from agi_server.settings import Settings
 from agi_server.settings_file import storage_url
 from storage.backup import check_integrity
@@ -30,54 +34,75 @@ from storage.engine import sqlite_path
 
 log = structlog.get_logger()
 
-BATCH_BYTES = 256 * 1024  # about 500 calls: a transaction of some 10 ms
+BATCH = 500  # records: a transaction of some 10 ms
+QUEUE = 5000  # records read and not yet written; what comes beyond that waits in the socket
 GATHER = (
     0.05  # seconds records may gather before the next commit: each costs a sync and the readers' page cache
 )
 HOUSEKEEPING = 3600  # seconds between two rounds
 FORGET_ROWS = 1000  # calls forgotten in one transaction
 RETRY = 1.0  # seconds until a failed batch is tried again
+NICENESS = 5  # so that calls win where there is work for both
+LAST_WORDS = 1.0  # seconds a request to Salesforce in hand has when we stop: it may bring a new refresh token
 
 Record = tuple[int, str, dict[str, Any]]  # sequence, kind, columns
+Asked = Callable[[Mapping[str, Any]], None]
 
 
-async def work(settings: Settings, link: socket.socket) -> None:
-    """Write the journal that comes over `link` until it ends."""
+async def work(settings: Settings, end: socket.socket) -> None:
+    """Write the journal that comes over `end` until it ends, and exchange data with Salesforce meanwhile."""
+    link = ServerLink(end)
     database = await Database.open(storage_url(settings))
-    housekeeping = asyncio.create_task(_keep_house(settings, database))
+    tasks = [asyncio.create_task(_keep_house(settings, database))]
+    asked: Asked | None = None
+    if settings.salesforce.enabled:
+        exchange = Exchange(settings, database, link.send)
+        tasks.append(asyncio.create_task(exchange.run()))
+        asked = exchange.asked
     try:
-        await write_journal(database, link)
+        await write_journal(database, link, asked)
     finally:
-        housekeeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await housekeeping
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=LAST_WORDS)  # a round may have to wait for a thread of its own
         await database.close()
+        link.close()
 
 
-async def write_journal(database: Database, link: socket.socket) -> None:
-    """Commit batch after batch and confirm each; a batch that fails is tried again until it is written."""
-    loop = asyncio.get_running_loop()
-    link.setblocking(False)
-    rest = b""
-    # Not a stream: when the other side is gone, a stream forgets what it has not read yet, and that is the journal.
-    while data := await _received(loop, link):
-        *lines, rest = (rest + data).split(b"\n")
-        records: list[Record] = [orjson.loads(line) for line in lines]
-        if not records:
-            continue
-        await _commit(database, records)
-        with contextlib.suppress(ConnectionError):
-            await loop.sock_sendall(link, b"%d\n" % records[-1][0])
-        await asyncio.sleep(GATHER)
-    link.close()
+async def write_journal(database: Database, link: ServerLink, asked: Asked | None = None) -> None:
+    """Commit batch after batch and confirm each, until the link ends; `asked` gets questions as they come.
+
+    A batch that fails is tried again until it is written.
+    """
+    waiting: asyncio.Queue[Record | None] = asyncio.Queue(QUEUE)  # None: the end
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_read(link, waiting, asked))
+        while batch := await _batch(waiting):
+            await _commit(database, batch)
+            await link.send(batch[-1][0])
+            await asyncio.sleep(GATHER)
 
 
-async def _received(loop: asyncio.AbstractEventLoop, link: socket.socket) -> bytes:
-    """Return what has come, nothing at the end: also where the other side died with confirmations unread."""
-    try:
-        return await loop.sock_recv(link, BATCH_BYTES)
-    except ConnectionError:  # told only when all that was sent has been read (af_unix.c)
-        return b""
+async def _read(link: ServerLink, waiting: asyncio.Queue[Record | None], asked: Asked | None) -> None:
+    async for messages in link.messages():
+        for sequence, kind, content in messages:
+            if sequence:
+                await waiting.put((sequence, kind, content))
+            elif kind == "lookup" and asked is not None:
+                asked(content)
+    await waiting.put(None)
+
+
+async def _batch(waiting: asyncio.Queue[Record | None]) -> list[Record]:
+    """Return the records that wait, once there is one; none at the end."""
+    batch: list[Record] = []
+    while not batch or not (waiting.empty() or len(batch) == BATCH):
+        record = await waiting.get()
+        if record is None:
+            waiting.put_nowait(None)  # seen again when this batch is written
+            break
+        batch.append(record)
+    return batch
 
 
 async def _commit(database: Database, records: Sequence[Record]) -> None:
@@ -138,9 +163,32 @@ async def _forget(database: Database, before: int) -> None:
         pass
 
 
-def main(settings: Settings, descriptor: int) -> None:
-    """Run the worker on an inherited socket; it ends with that, not by the signals that end its parent."""
+def main(settings: Settings, descriptor: int, *, close_log: Callable[[], None]) -> NoReturn:
+    """Run the worker on an inherited socket; it ends with that, not by the signals that end its parent.
+
+    The process ends without waiting for threads: one that reads from a Salesforce that does not answer would hold up
+    the server's own end, and nothing needs it, for whatever it is at survives kill -9 as well.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.set_inheritable(descriptor, False)
-    asyncio.run(work(settings, socket.socket(fileno=descriptor)))
+    with contextlib.suppress(OSError):  # a sandbox may forbid it
+        os.nice(NICENESS)
+    threads = ThreadPoolExecutor(thread_name_prefix="worker")
+    runner = asyncio.Runner()
+    code = 1
+    try:
+        runner.get_loop().set_default_executor(threads)
+        runner.run(work(settings, socket.socket(fileno=descriptor)))
+        threads.shutdown(wait=False, cancel_futures=True)
+        last_words = threading.Thread(target=threads.shutdown, daemon=True)
+        last_words.start()
+        last_words.join(LAST_WORDS)
+        code = 0
+    except OstiaryError as error:
+        log.error("the worker cannot work", error=str(error))
+    except BaseException:
+        log.exception("the worker failed")
+    finally:
+        close_log()
+        os._exit(code)

@@ -45,6 +45,7 @@ SETTINGS = """\
 state_directory = "{directory}"
 [fastagi]
 listen = "127.0.0.1:{port}"
+deadline = {deadline}
 [http]
 enabled = false
 [numbers]
@@ -52,10 +53,11 @@ region = "DE"
 """
 
 
-def write_settings(directory: Path, *, port: int = 0, more: str = "") -> Path:
+def write_settings(directory: Path, *, port: int = 0, more: str = "", deadline: float = 1.0) -> Path:
     """Write a settings file for a house in `directory`; port 0: any free one."""
     path = directory / "ostiary.toml"
-    path.write_text(SETTINGS.format(directory=directory, port=port) + more, encoding="utf-8")
+    text = SETTINGS.format(directory=directory, port=port, deadline=deadline)
+    path.write_text(text + more, encoding="utf-8")
     return path
 
 
@@ -109,9 +111,12 @@ class House:
 
 
 @asynccontextmanager
-async def house(directory: Path, more: str = "") -> AsyncIterator[House]:
-    """Serve inside this event loop; the worker runs beside it as it always does."""
-    config = write_settings(directory, more=more)
+async def house(directory: Path, more: str = "", *, deadline: float = 1.0) -> AsyncIterator[House]:
+    """Serve inside this event loop; the worker runs beside it as it always does.
+
+    `deadline` is that of an answer, in s: the longer for tests that ask much at once of a busy machine.
+    """
+    config = write_settings(directory, more=more, deadline=deadline)
     settings = load_settings(config, environ={})
     await furnish(settings)
     async with serving(settings, config) as running:

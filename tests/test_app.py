@@ -1,21 +1,27 @@
 """The serving process as a whole: its start, its stop, and the days on which everything breaks."""
 
 import asyncio
+import json
 import os
 import resource
 import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator
+from contextlib import closing, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
 from agi_server.errors import SettingsError
 from agi_server.fastagi.client import ask, environment
+from agi_server.scripts.trace import MARK
 from agi_server.settings_file import load_settings
-from tests.house import free_port, furnish, house, process, serving, until_answering, write_settings
+from tests.house import House, free_port, furnish, house, process, serving, until_answering, write_settings
+from tests.org.records import Org
+from tests.org.server import OrgServer, running
 
 KNOWN = "+493023125010"
 
@@ -282,3 +288,69 @@ async def test_a_thousand_calls_leave_no_descriptor_behind(tmp_path: Path) -> No
         async with asyncio.timeout(10):
             while _open_descriptors() > before:
                 await asyncio.sleep(0.01)
+
+
+# Salesforce
+
+
+def _with_salesforce(server: OrgServer, **more: object) -> str:
+    section = {**server.settings(), "sync_interval": 3600, **more}
+    return "[salesforce]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in section.items())
+
+
+async def _looked_up(ostiary: House, number: str) -> tuple[str, str]:
+    """Ask; return how the look-up ended and the name shown."""
+    outcome = await ostiary.outcome("incoming", number, query={"trace": "1"})
+    steps = [json.loads(line.removeprefix(MARK)) for line in outcome.verbose]
+    ends = [each[1] for each in steps if each[0] == "lookup"]
+    return "".join(ends), outcome.variables.get("CALLERID(name)", "")
+
+
+async def test_a_caller_who_is_new_in_salesforce_is_known_by_name(tmp_path: Path) -> None:
+    with closing(Org()) as org, running(org) as server:
+        # Nothing but a look-up can tell of what is made after the first round.
+        more = _with_salesforce(server, lookup=True, lookup_deadline=10)
+        async with house(tmp_path, more, deadline=30) as ostiary:
+            async with asyncio.timeout(40):
+                while await _looked_up(ostiary, "+33199001234") == ("not_asked", ""):
+                    await asyncio.sleep(0.05)
+                await ostiary.until_row("SELECT 1 FROM salesforce_state WHERE name = 'last'")
+            org.create("Contact", {"LastName": "Curie", "FirstName": "Pierre", "Phone": "+33 199 00 99 98"})
+            assert await _looked_up(ostiary, "+33199009998") == ("found", "Pierre Curie")
+            assert await _looked_up(ostiary, "+33199009998") == ("", "Pierre Curie")
+            assert (await _looked_up(ostiary, "+33199001234"))[0] == "unknown"
+
+
+async def test_salesforce_away_is_degraded_and_ready(tmp_path: Path) -> None:
+    with closing(Org()) as org, running(org) as server:
+        config = write_settings(tmp_path, more=_with_salesforce(server))
+        server.close_port()
+        http = free_port()
+        text = config.read_text(encoding="utf-8")
+        config.write_text(text.replace("enabled = false", f'listen = "127.0.0.1:{http}"'), encoding="utf-8")
+        settings = load_settings(config, environ={})
+        await furnish(settings)
+        async with serving(settings, config) as ostiary, httpx.AsyncClient(trust_env=False) as web:
+            async with asyncio.timeout(40):
+                while True:
+                    with suppress(httpx.ConnectError):
+                        answer = await web.get(f"http://127.0.0.1:{http}/readyz")
+                        told = answer.json()["parts"]["salesforce"]
+                        if "127.0.0.1" in told:
+                            break
+                    await asyncio.sleep(0.05)
+            assert told.startswith("degraded: ")
+            assert answer.status_code == 200
+            shown = (await web.get(f"http://127.0.0.1:{http}/metrics")).text
+            assert "ostiary_salesforce_up 0.0" in shown
+            assert 'ostiary_salesforce_sync_errors_total{kind="down"} 1.0' in shown
+            assert (await ostiary.ask("incoming", KNOWN))["OSTIARY_REASON"] == "known"
+
+
+async def test_the_worker_runs_for_salesforce_alone(tmp_path: Path) -> None:
+    with closing(Org()) as org, running(org) as server:
+        org.create("Contact", {"LastName": "Curie", "Phone": "+33199009999"})
+        more = _with_salesforce(server) + "[journal]\nenabled = false\n"
+        async with house(tmp_path, more) as ostiary:
+            await ostiary.until_row("SELECT 1 FROM contacts WHERE name = 'Curie'")
+            assert (await ostiary.ask("incoming", "+33199009999"))["CALLERID(name)"] == "Curie"

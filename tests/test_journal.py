@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
-from agi_server.journal import Journal, JournalLink
+from agi_server.journal import Journal
+from agi_server.link import WorkerLink
 from agi_server.metrics import Metrics
 
 
@@ -15,7 +16,7 @@ async def connected(journal: Journal) -> AsyncIterator[tuple[asyncio.StreamReade
     """Be a worker: yield what the journal sends and a way to confirm."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    transport, _ = await asyncio.get_running_loop().create_connection(lambda: JournalLink(journal), sock=ours)
+    transport, _ = await asyncio.get_running_loop().create_connection(lambda: WorkerLink(journal), sock=ours)
     reader, writer = await asyncio.open_connection(sock=theirs)
     try:
         yield reader, writer

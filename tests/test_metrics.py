@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from agi_server import __version__, logs
 from agi_server.calls.call import Call, Decision, Direction, Rung, Verdict
 from agi_server.calls.numbers import Number, NumberState
+from agi_server.lookups import OUTCOMES, Lookups
 from agi_server.metrics import BUCKETS, CONNECTIONS, ERRORS, Metrics
+from agi_server.salesforce.report import Report
 
 ROOT = Path(__file__).parent.parent
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -136,6 +139,65 @@ def test_the_journal() -> None:
     assert value(metrics, "ostiary_journal_pending") == 3
     pending.clear()
     assert value(metrics, "ostiary_journal_pending") == 0
+
+
+def test_salesforce_is_shown_as_the_worker_told() -> None:
+    report = Report(None, 500)
+    report.usage = (120, 100_000)
+    report.unread = 7
+    report.outbox = {"waiting": 3, "parked": 1, "oldest_at": 900}
+    report.counted("Contact", {"read": 5, "inserted": 2})
+    report.counted("Contact", {"read": 1, "removed": 1})
+    report.succeeded(960)
+    report.failed("down", "away", 970)
+    report.failed("down", "away", 980)
+    metrics = Metrics(clock=lambda: 1000.0)
+    metrics.salesforce = orjson.loads(orjson.dumps(report.told("")))
+    shown = {
+        "up": 0,
+        "sync_lag_seconds": 40,
+        "unread_numbers": 7,
+    }
+    for name, wanted in shown.items():
+        assert value(metrics, f"ostiary_salesforce_{name}") == wanted
+    for name, wanted in (("waiting", 3), ("parked", 1), ("oldest_seconds", 100)):
+        assert value(metrics, f"ostiary_outbox_{name}") == wanted
+    calls = "ostiary_salesforce_api_calls"
+    assert (value(metrics, calls, what="used"), value(metrics, calls, what="limit")) == (120, 100_000)
+    errors = "ostiary_salesforce_sync_errors_total"
+    assert (value(metrics, errors, kind="down"), value(metrics, errors, kind="login")) == (2, 0)
+    records = {"read": 6, "inserted": 2, "updated": 0, "removed": 1}
+    for what, count in records.items():
+        name = "ostiary_salesforce_records_total"
+        assert value(metrics, name, object="Contact", what=what) == count
+
+
+def test_salesforce_in_step_and_with_nothing_to_write() -> None:
+    report = Report(None, 500)
+    metrics = Metrics(clock=lambda: 1000.0)
+    metrics.salesforce = report.told("")
+    assert value(metrics, "ostiary_salesforce_up") == 0
+    assert value(metrics, "ostiary_salesforce_sync_lag_seconds") == 500  # since the worker's start
+    assert value(metrics, "ostiary_outbox_oldest_seconds") == 0
+    report.succeeded(1000)
+    metrics.salesforce = report.told("")
+    assert value(metrics, "ostiary_salesforce_up") == 1
+    assert value(metrics, "ostiary_salesforce_sync_lag_seconds") == 0
+
+
+def test_without_salesforce_nothing_of_it_is_shown_but_look_ups() -> None:
+    metrics = Metrics()
+    names = {name for name, _ in samples(metrics) if "salesforce" in name or "outbox" in name}
+    assert names == {"ostiary_salesforce_lookups_total"}
+
+
+def test_look_ups_by_outcome() -> None:
+    metrics = Metrics()
+    lookups = Lookups(forget=1)
+    metrics.lookups = lookups.outcomes
+    lookups.outcomes["found"] += 2
+    name = "ostiary_salesforce_lookups_total"
+    assert [value(metrics, name, outcome=outcome) for outcome in OUTCOMES] == [2, 0, 0, 0, 0, 0]
 
 
 def test_build_process_and_log(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,9 +20,10 @@ from agi_server.calls.call import Call, Decision, Verdict
 from agi_server.calls.directory import Rule, RuleKind
 from agi_server.calls.numbers import normalise
 from agi_server.journal import Journal
+from agi_server.link import ServerLink
 from agi_server.metrics import Metrics
 from agi_server.supervisor import LAST_WORDS, worker
-from agi_server.worker import store_records, write_journal
+from agi_server.worker import NICENESS, store_records, write_journal
 from storage.blacklist import add_rule, list_rules
 from storage.database import Database
 from storage.migrate import migrate
@@ -143,12 +144,79 @@ async def test_the_worker_writes_what_it_was_sent_after_its_parent_is_gone(
 
 async def test_a_parent_that_died_before_it_read_a_confirmation_is_no_error(database: Database) -> None:
     ours, theirs = socket.socketpair()
-    writing = asyncio.create_task(write_journal(database, theirs))
+    link = ServerLink(theirs)
+    writing = asyncio.create_task(write_journal(database, link))
     ours.sendall(orjson.dumps((1, "call", call_row("1"))) + b"\n")
     await until(lambda: readable(ours))
     ours.close()  # with the confirmation unread: the other end is told of a reset
     await asyncio.wait_for(writing, 20)
+    link.close()
     assert len(await rows(database)) == 1
+
+
+async def test_a_question_is_not_behind_a_commit(database: Database) -> None:
+    """The database is locked, so that nothing of the journal can be written."""
+    locker = sqlite3.connect(database.path, isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    ours, theirs = socket.socketpair()
+    link = ServerLink(theirs)
+    asked: asyncio.Queue[Any] = asyncio.Queue()
+    writing = asyncio.create_task(write_journal(database, link, asked.put_nowait))
+    for number in range(1, 4):
+        ours.sendall(orjson.dumps((number, "call", call_row(str(number)))) + b"\n")
+        ours.sendall(orjson.dumps((0, "lookup", {"id": number})) + b"\n")
+        assert await asyncio.wait_for(asked.get(), 20) == {"id": number}
+    assert not readable(ours)
+    locker.execute("COMMIT")
+    locker.close()
+    ours.shutdown(socket.SHUT_WR)
+    await asyncio.wait_for(writing, 20)
+    link.close()
+    confirmed = ours.recv(4096).split()
+    ours.close()
+    assert confirmed[-1] == b"3"
+    assert len(await rows(database)) == 3
+
+
+async def test_what_is_read_ahead_is_bounded_and_written_to_the_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agi_server.worker.QUEUE", 3)
+    monkeypatch.setattr("agi_server.worker.BATCH", 2)
+    monkeypatch.setattr("agi_server.worker.GATHER", 0)
+    ours, theirs = socket.socketpair()
+    lines = [orjson.dumps((number, "call", call_row(str(number)))) + b"\n" for number in range(1, 12)]
+    ours.sendall(b"".join(lines))
+    ours.shutdown(socket.SHUT_WR)
+    link = ServerLink(theirs)
+    await asyncio.wait_for(write_journal(database, link), 20)
+    link.close()
+    assert ours.recv(4096).split() == [b"2", b"4", b"6", b"8", b"10", b"11"]
+    ours.close()
+    assert len(await rows(database)) == 11
+
+
+async def test_a_question_nobody_takes_is_no_record(database: Database) -> None:
+    ours, theirs = socket.socketpair()
+    ours.sendall(b'[0,"lookup",{"id":1}]\n')
+    ours.sendall(orjson.dumps((7, "call", call_row("1"))) + b"\n")
+    ours.shutdown(socket.SHUT_WR)
+    link = ServerLink(theirs)
+    await asyncio.wait_for(write_journal(database, link), 20)
+    link.close()
+    assert ours.recv(4096) == b"7\n"
+    ours.close()
+
+
+@pytest.mark.usefixtures("database")
+async def test_the_worker_lets_calls_go_first(config: Path) -> None:
+    others = await children_of(os.getpid())
+    journal = Journal(Metrics())
+    async with worker(journal, config):
+        journal.ended(call_id="", uniqueid="", ended_at=1, disposition="", seconds=0, answered_by="")
+        assert await journal.drained(20)
+        (child,) = set(await children_of(os.getpid())) - set(others)
+        assert os.getpriority(os.PRIO_PROCESS, child) == os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
 
 
 @pytest.mark.usefixtures("database")

@@ -48,8 +48,8 @@ class RouteType(StrEnum):
 class TraceStep(NamedTuple):
     """One step of how a decision came about.
 
-    `stage` is one of number, match, screen, name, route, error; `outcome` is one token; `detail` explains in
-    words and holds no personal data (it is logged); `personal` holds numbers and names (shown to people who
+    `stage` is one of number, match, lookup, screen, name, route, error; `outcome` is one token; `detail` explains
+    in words and holds no personal data (it is logged); `personal` holds numbers and names (shown to people who
     may see them, logged only when a setting says so).
     """
 

@@ -36,6 +36,9 @@ COMMANDS = {
     "backup": "database",
     "restore": "database",
     "settings": "settings",
+    "sync": "sync",
+    "outbox": "outbox",
+    "salesforce": "salesforce",
     "worker": "serve",
 }
 HIDDEN = {"worker"}  # what `serve` runs beside itself

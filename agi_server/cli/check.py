@@ -16,7 +16,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agi_server.cli import parts, peers
+from agi_server.cli import parts, peers, sync_state
 from agi_server.cli.context import console, print_json, run, settings_of
 from agi_server.cli.finding import Finding, Verdict
 from agi_server.errors import OstiaryError
@@ -46,6 +46,7 @@ def check(
         "HTTP": peers.http,
         "dialplan": parts.dialplan,
         "Salesforce": parts.salesforce,
+        "sync": sync_state.sync,
         "AMI": peers.ami,
         "MQTT": peers.mqtt,
     }

@@ -1,4 +1,4 @@
-"""Checks of what is on this machine: directory, database, and what is in it. Nothing is made or changed."""
+"""Checks of what is on this machine, and of what it is to keep in step with. Nothing is made or changed."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ T = TypeVar("T")
 LEAST_SPACE = 100 * 1024**2  # bytes; below, the database soon cannot be written
 SMALL_SPACE = 1024**3
 ASTERISK = Path("/etc/asterisk")
+SALESFORCE_TIMEOUT = 10.0  # seconds; a person waits
 
 
 async def state_directory(settings: Settings) -> Finding:
@@ -106,7 +107,7 @@ async def contents(settings: Settings) -> Finding:
             parts.append(f"{rows} {name}")
         return ", ".join(parts)
 
-    counted = await _read(settings, count)
+    counted = await read(settings, count)
     if counted is None:
         return Finding(Verdict.OFF, "no database yet")
     if counted.startswith("0 contacts"):
@@ -120,7 +121,7 @@ async def agents(settings: Settings) -> Finding:
     async def look(connection: AsyncConnection) -> tuple[list[Agent], list[str]]:
         return list(await list_agents(connection)), await _owners_without_agent(connection)
 
-    found = await _read(settings, look)
+    found = await read(settings, look)
     if found is None:
         return Finding(Verdict.OFF, "no database yet")
     known, owners = found
@@ -166,17 +167,26 @@ def _dialplan_in(directory: Path) -> Finding:
 
 
 async def salesforce(settings: Settings) -> Finding:
-    """Refuse what this version cannot do."""
+    """Sign in to Salesforce and see whether the user may do what is asked of it."""
     if not settings.salesforce.enabled:
         return Finding(Verdict.OFF, "salesforce.enabled is false")
-    return Finding(
-        Verdict.FAIL,
-        "the synchronisation with Salesforce arrives in a later version",
-        "set salesforce.enabled = false, and bring contacts in with `ostiary import contacts`",
-    )
+    return await asyncio.to_thread(_salesforce, settings)
 
 
-async def _read(settings: Settings, job: Callable[[AsyncConnection], Awaitable[T]]) -> T | None:
+def _salesforce(settings: Settings) -> Finding:
+    from agi_server.salesforce.client import Client  # noqa: PLC0415  # 35 MiB; most commands do without
+    from agi_server.salesforce.examine import examine  # noqa: PLC0415  # as above
+
+    timeout = min(settings.salesforce.timeout, SALESFORCE_TIMEOUT)
+    section = settings.salesforce.model_copy(update={"timeout": timeout})
+    with Client(section, settings.storage.state_directory.absolute()) as client:
+        found, warnings = examine(client, section)
+    if warnings:
+        return Finding(Verdict.WARN, "; ".join([found, *warnings]), "see docs/salesforce.md, Connecting")
+    return Finding(Verdict.OK, found)
+
+
+async def read(settings: Settings, job: Callable[[AsyncConnection], Awaitable[T]]) -> T | None:
     """Run `job` on the database as it is; None where there is none of this version."""
     url = storage_url(settings)
     if revision(sqlite_path(url)) != HEAD:

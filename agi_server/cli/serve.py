@@ -35,7 +35,7 @@ def worker(
 ) -> None:
     """Write what `serve` hands over; started by `serve`."""
     settings = settings_of(ctx)
-    configure_logs(settings.logs)
+    log = configure_logs(settings.logs)
     from agi_server.worker import main  # noqa: PLC0415  # the server does without
 
-    main(settings, descriptor)
+    main(settings, descriptor, close_log=log.close)

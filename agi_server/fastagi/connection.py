@@ -101,7 +101,10 @@ class Connection(asyncio.Protocol):
         self._ends = self._since + settings.deadline - shared.tick
         self.due = min(self._ends, self._since + settings.environment_deadline - shared.tick)
         self._dialogue = Dialogue(
-            max_line=settings.line_bytes, max_lines=settings.block_lines, max_bytes=16 * settings.line_bytes
+            max_line=settings.line_bytes,
+            max_lines=settings.block_lines,
+            max_bytes=16 * settings.line_bytes,
+            since=self._since,
         )
         self._phase = _Phase.BLOCK
         self._address = ""  # of a peer that was let in

@@ -27,13 +27,15 @@ class AgiRequest:
     """What a PBX asks: the script, and where its arguments may stand.
 
     `env` is the environment block without the `agi_` of its keys; `args` are `agi_arg_1` and what follows.
-    Every value is as it was sent, and most may be chosen by the caller.
+    Every value is as it was sent, and most may be chosen by the caller. `since` is the monotonic time, in s, at
+    which its connection came in: `fastagi.deadline` runs from there.
     """
 
     script: str
     query: Mapping[str, str]
     env: Mapping[str, str]
     args: tuple[str, ...] = ()
+    since: float = 0.0
 
     def get(self, key: str, *env_keys: str, position: int | None = None) -> str:
         """Return the first that is not empty of: query value, positional argument (from 1), environment, "".
@@ -89,10 +91,14 @@ class Dialogue:
         "_max_line",
         "_max_lines",
         "_received",
+        "_since",
         "_usage",
     )
 
-    def __init__(self, *, max_line: int = 4096, max_lines: int = 200, max_bytes: int = 65536) -> None:
+    def __init__(
+        self, *, max_line: int = 4096, max_lines: int = 200, max_bytes: int = 65536, since: float = 0.0
+    ) -> None:
+        self._since = since  # for the request
         self._max_line = max_line
         self._max_lines = max_lines
         self._max_bytes = max_bytes
@@ -126,7 +132,7 @@ class Dialogue:
         block = buffer[:end].decode("utf-8", "replace")
         buffer.clear()
         self._in_block = False
-        return (parse_block(block),)
+        return (parse_block(block, self._since),)
 
     def receive_eof(self) -> Sequence[Event]:
         """Return what the end of the stream completes. Raises RemoteProtocolError for an unfinished block."""
@@ -179,8 +185,8 @@ class Dialogue:
         return None  # an empty line, `100 Trying`, what a caller put behind an early end of the block
 
 
-def parse_block(block: str) -> AgiRequest:
-    """Read a whole environment block, without the empty line that ends it.
+def parse_block(block: str, since: float = 0.0) -> AgiRequest:
+    """Read a whole environment block, without the empty line that ends it; its connection came in at `since`.
 
     Lines that are not `agi_key: value` are ignored. Raises RemoteProtocolError when there is no other.
     """
@@ -198,7 +204,7 @@ def parse_block(block: str) -> AgiRequest:
     arguments: list[str] = []
     while (argument := env.get(f"arg_{len(arguments) + 1}")) is not None:
         arguments.append(argument)
-    return AgiRequest(unquote(script).strip("/"), _parse_query(query), env, tuple(arguments))
+    return AgiRequest(unquote(script).strip("/"), _parse_query(query), env, tuple(arguments), since)
 
 
 def _target(env: Mapping[str, str]) -> str:

@@ -34,6 +34,7 @@ def lookup_call(request: AgiRequest) -> Call:
     return replace(
         inbound_call(request, ""),
         number=request.get("ani", "callerid", position=2),
+        name=request.get("name", "calleridname"),
         did=request.get("did", "extension", "dnid"),
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from agi_server.calls.call import Decision
 from agi_server.calls.directory import Directory
 from agi_server.journal import Journal
+from agi_server.lookups import Lookups
 from agi_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class Services:
     """Everything a script needs besides its request.
 
     `database` waits until the writing side is open, which is after the first calls may already be answered.
-    `report` is told of each decision and how long it took (seconds).
+    `report` is told of each decision and how long it took (seconds). `lookups` is None where Salesforce is not
+    asked about unknown callers.
     """
 
     settings: Settings
@@ -38,5 +40,6 @@ class Services:
     journal: Journal
     database: Callable[[], Awaitable[Database]]
     report: Callable[[Decision, float], None]
+    lookups: Lookups | None = None
     clock: Callable[[], float] = time.time
     new_call_id: Callable[[], str] = field(default_factory=_call_ids)

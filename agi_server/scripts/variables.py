@@ -10,6 +10,7 @@ from __future__ import annotations
 from agi_server.calls import routing
 from agi_server.calls.call import Decision
 from agi_server.calls.directory import Contact
+from storage.contacts import FoundContact
 
 CALLER_NAME = "CALLERID(name)"  # what the phone shows
 CONNECTED_NAME = "CONNECTEDLINE(name)"  # what the phone of an outgoing caller shows
@@ -30,7 +31,7 @@ RESULT = "RESULT"  # of a feature code
 STATUS = "STATUS"  # of ping
 
 
-def contact_id(contact: Contact | None) -> str:
+def contact_id(contact: Contact | FoundContact | None) -> str:
     """Return the Salesforce id of a contact, its local id while it has none, or ''."""
     return "" if contact is None else contact.salesforce_id or str(contact.id)
 
@@ -38,6 +39,11 @@ def contact_id(contact: Contact | None) -> str:
 def clavesf(decision: Decision) -> str:
     """Return `<contact id>-<number>` for a known caller (nothing behind the dash for an anonymous one), else ''."""
     return "" if decision.contact is None else f"{decision.contact.id}-{decision.number.text}"
+
+
+def clavesf_of(found: FoundContact | None, data: str) -> str:
+    """Return `<contact id>-<data>` of an insert look-up, '' where there is no contact."""
+    return "" if found is None else f"{found.id}-{data}"
 
 
 def diallable(destination: str) -> str:

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from agi_server.fastagi.sockets import bind
 from agi_server.metrics import Metrics
 
-READY = frozenset({"ok", "off"})
+READY = frozenset({"ok", "off", "degraded"})  # degraded: calls do not need it
 NOT_CACHED = {"Cache-Control": "no-store"}
 CONNECTIONS = 64  # open at most; a health check or a scrape needs one
 LIFETIME = 60.0  # seconds a connection lasts at most; who scrapes may connect again
@@ -33,8 +33,8 @@ log = structlog.get_logger()
 def create_app(metrics: Metrics, readiness: Callable[[], Mapping[str, str]]) -> FastAPI:
     """Return the application: /healthz, /readyz and /metrics.
 
-    `readiness` names the state of each part. A part is ready when the first word of its state is `ok` or `off`;
-    what follows (`ok: 12 contacts`, `failed: disk full`) is for people.
+    `readiness` names the state of each part. A part is ready when the first word of its state is `ok`, `off` or
+    `degraded`; what follows (`ok: 12 contacts`, `failed: disk full`) is for people.
     """
     app = FastAPI(title="Ostiary", docs_url=None, redoc_url=None, openapi_url=None)
 

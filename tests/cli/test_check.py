@@ -64,6 +64,7 @@ def test_a_fresh_machine_warns_but_does_not_fail(ostiary: Ostiary, config: Path)
         "HTTP": "warn",
         "dialplan": "off",
         "Salesforce": "off",
+        "sync": "off",
         "AMI": "off",
         "MQTT": "off",
     }
@@ -72,7 +73,7 @@ def test_a_fresh_machine_warns_but_does_not_fail(ostiary: Ostiary, config: Path)
 
 def test_one_line_a_part(ostiary: Ostiary) -> None:
     lines = ostiary("check").stdout.splitlines()
-    assert len(lines) == 13
+    assert len(lines) == 14
     assert [line.split()[0] for line in lines[:2]] == ["ok", "ok"]
     assert (
         len({line.index(part) for line, part in zip(lines, ("settings", "state", "disk"), strict=False)}) == 1
@@ -223,13 +224,6 @@ def test_the_dialplan_of_this_machine(ostiary: Ostiary, tmp_path: Path) -> None:
     assert found(ostiary)["dialplan"][0] == "ok"
 
 
-def test_salesforce_is_refused(ostiary: Ostiary, settings: Add) -> None:
-    settings("[salesforce]\nenabled = true\n")
-    verdict, text = found(ostiary, code=1)["Salesforce"]
-    assert verdict == "FAIL"
-    assert "arrives in a later version" in text
-
-
 # --- the server ---
 
 
@@ -335,7 +329,7 @@ def test_nothing_but_the_findings_is_printed(config: Path, settings: Add, listen
     command = [sys.executable, "-m", "agi_server", "--config", str(config), "check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "")
-    assert len(done.stdout.splitlines()) == 13
+    assert len(done.stdout.splitlines()) == 14
 
 
 @pytest.mark.parametrize(

@@ -8,5 +8,5 @@ from tests.house import House, house
 
 @pytest_asyncio.fixture
 async def ostiary(tmp_path: Path) -> AsyncIterator[House]:
-    async with house(tmp_path) as running:
+    async with house(tmp_path, deadline=30) as running:
         yield running

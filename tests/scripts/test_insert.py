@@ -1,4 +1,5 @@
 import asyncio
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 
 from agi_server.fastagi.client import ask
 from agi_server.settings_file import load_settings, storage_url
+from storage import sync
 from storage.database import Database
 from storage.dids import DidRow, put_did
 from tests.house import House, free_port, furnish, house, process, until_answering, write_settings
@@ -48,6 +50,52 @@ async def test_a_known_number_without_data_is_found(ostiary: House) -> None:
     told = await ostiary.ask(SCRIPT, "03023125010")
     (row,) = await ostiary.rows("SELECT id FROM contacts WHERE name = 'Ana Muñoz'")
     assert told["CLAVESF"] == f"{row.id}-"
+
+
+async def test_a_salesforce_id_is_a_name_for_the_contact(ostiary: House) -> None:
+    (row,) = await ostiary.rows("SELECT id FROM contacts WHERE name = 'Ana Muñoz'")
+    for data in ("003000000000001AAA", "003000000000001"):
+        told = await ostiary.ask(SCRIPT, "+33199001234", query={"data": data, "iddatabase": "5"})
+        assert told == {"CLAVESF": f"{row.id}-{data}", "OSTIARY_CONTACT": "003000000000001AAA"}
+    assert len(await ostiary.rows("SELECT id FROM contacts")) == 2
+
+
+async def test_clavesf_stays_when_salesforce_gives_the_contact_an_id(ostiary: House) -> None:
+    before = await ostiary.ask(SCRIPT, query={"data": "dni-7"})
+    assert before["OSTIARY_CONTACT"] == before["CLAVESF"].partition("-")[0]
+    database = await Database.open(storage_url(ostiary.settings))
+    try:
+        number = int(before["OSTIARY_CONTACT"])
+        await database.write(lambda connection: sync.link(connection, number, "003D00000000001IAA"))
+    finally:
+        await database.close()
+    after = await ostiary.ask(SCRIPT, query={"data": "dni-7"})
+    assert after == before | {"OSTIARY_CONTACT": "003D00000000001IAA"}
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "told"),
+    [
+        ("Jörg Weiß", "+33199001234", ("Jörg Weiß", "+33199001234")),
+        (r"\"Ana\"", "+33199001234", ('"Ana"', "+33199001234")),
+        ("0199001234", "+33199001234", ("+33199001234", "+33199001234")),
+        ("Anonymous", "+33199001234", ("+33199001234", "+33199001234")),
+        ("Jörg Weiß", "anonymous", ("", "")),
+    ],
+)
+async def test_salesforce_is_told_who_called_and_where(
+    ostiary: House, name: str, number: str, told: tuple[str, str]
+) -> None:
+    query = {"data": "dni-9", "iddatabase": "5"}
+    await ostiary.ask(SCRIPT, number, name=name, did="+493099900", query=query)
+    await ostiary.ask(SCRIPT, args=("dni-10", number, "5"), did="+493099900")
+    rows = [json.loads(row.payload) for row in await ostiary.rows("SELECT payload FROM outbox ORDER BY id")]
+    assert [(row["name"], row["phone"], row["did"]) for row in rows] == [
+        (*told, "+493099900"),
+        (told[1], told[1], "+493099900"),  # the third position is no name here
+    ]
+    (row,) = await ostiary.rows("SELECT name FROM contacts WHERE key = 'dni-9'")
+    assert row.name == told[1]  # our own name for somebody nobody has named
 
 
 async def test_the_caller_is_whom_incoming_finds(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ async def test_alive() -> None:
         ({}, 200),
         ({"directory": "ok", "journal": "off"}, 200),
         ({"directory": "ok: 12 contacts", "journal": "ok (3 wait)"}, 200),
+        ({"directory": "ok", "salesforce": "degraded: no answer"}, 200),
         ({"directory": "ok", "journal": "failed: disk full"}, 503),
         ({"directory": "starting"}, 503),
         ({"directory": ""}, 503),
