@@ -1,4 +1,7 @@
-"""`python -m tests.bench`: Markdown on standard output, progress on standard error; slow is no failure."""
+"""`python -m tests.bench`: Markdown on standard output, progress on standard error; slow is no failure.
+
+`python -m tests.bench sync` measures the synchronisation alone.
+"""
 
 from __future__ import annotations
 
@@ -10,43 +13,64 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from tests.bench import compare, report, scale
+from tests.bench import compare, report, scale, sync
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run both parts, or the first alone with --quick."""
-    options = _parser().parse_args(arguments)
+    """Run all parts, the first alone with --quick, or the synchronisation alone."""
+    words = sys.argv[1:] if arguments is None else [*arguments]
+    alone = words[:1] == ["sync"]
+    options = _sync_parser().parse_args(words[1:]) if alone else _parser().parse_args(words)
     measured_on = report.machine()
     print("{date}, Python {python}, {cpu}, {system}; load at the start {load}\n".format(**measured_on))
     figures: dict[str, object] = {"machine": measured_on}
     with tempfile.TemporaryDirectory(prefix="ostiary-bench-") as folder:
         directory = Path(folder)
-        _say(f"importing {options.contacts:,} contacts")
-        scale.import_contacts(directory / "state", options.contacts)
-        compared = compare.compare(
-            directory / "state",
-            contacts=options.contacts,
-            calls=options.calls,
-            rounds=options.rounds,
-            levels=options.levels,
-            seconds=options.seconds,
-            say=_say,
-        )
-        print(report.comparison(compared), flush=True)
-        figures["comparison"] = _plain(compared)
-        if not options.quick:
-            measured = scale.measure(
-                directory,
-                contacts=options.size,
-                messy=max(options.size // 50, 1),
-                decisions=options.decisions,
-                calls=options.decisions // 2,
-                say=_say,
-            )
-            print("\n" + report.scale(measured))
-            figures["scale"] = asdict(measured)
+        if alone:
+            figures["sync"] = _sync(directory, options.contacts, options.accounts, options.changes)
+        else:
+            figures |= _parts(directory, options)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def _parts(directory: Path, options: argparse.Namespace) -> dict[str, object]:
+    _say(f"importing {options.contacts:,} contacts")
+    scale.import_contacts(directory / "state", options.contacts)
+    compared = compare.compare(
+        directory / "state",
+        contacts=options.contacts,
+        calls=options.calls,
+        rounds=options.rounds,
+        levels=options.levels,
+        seconds=options.seconds,
+        say=_say,
+    )
+    print(report.comparison(compared), flush=True)
+    if options.quick:
+        return {"comparison": _plain(compared)}
+    measured = scale.measure(
+        directory,
+        contacts=options.size,
+        messy=max(options.size // 50, 1),
+        decisions=options.decisions,
+        calls=options.decisions // 2,
+        say=_say,
+    )
+    print("\n" + report.scale(measured) + "\n", flush=True)
+    return {
+        "comparison": _plain(compared),
+        "scale": asdict(measured),
+        "sync": _sync(directory, options.size, options.size * 3 // 10, min(options.size // 5, 1000)),
+    }
+
+
+def _sync(directory: Path, contacts: int, accounts: int, changes: int) -> dict[str, object]:
+    measured = sync.measure(
+        directory / "synchronised", contacts=contacts, accounts=accounts, changes=changes, say=_say
+    )
+    print(report.sync(measured))
+    return asdict(measured)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,9 +83,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 16, 64, 256], help="calls at once")
     parser.add_argument("--seconds", type=float, default=200.0, help="no round begins after so long")
     parser.add_argument(
-        "--size", type=_size, default=1_000_000, help="directory of the second part; `million` is one"
+        "--size", type=_size, default=1_000_000, help="directory of the other parts; `million` is one"
     )
     parser.add_argument("--decisions", type=int, default=20_000, help="decisions of the second part")
+    return parser
+
+
+def _sync_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench sync", description="What keeping in step with Salesforce costs."
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--contacts", type=int, default=1_000_000)
+    parser.add_argument("--accounts", type=int, default=300_000)
+    parser.add_argument("--changes", type=int, default=1000, help="contacts changed for one round")
     return parser
 
 

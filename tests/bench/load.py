@@ -1,4 +1,6 @@
-"""Asks a FastAGI server as an Asterisk 22 does, many calls at once, and clocks each from connect to close.
+"""Asks a FastAGI server as an Asterisk 22 does, and clocks each call from connect to close.
+
+Many at once, for what a server can do (`run`); or so many a second, for what a caller waits (`steady`).
 
 One thread, one epoll, raw sockets: with two cores the generator must cost little itself. It answers every
 command line with `200 result=1`, and an end of file as Asterisk does: `HANGUP`, then close. A call has failed
@@ -11,13 +13,17 @@ import gc
 import resource
 import select
 import socket
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import count, cycle
+from typing import NamedTuple
 
 UNIQUEID = "1785312000."  # and a serial; 0 for `ask`
 REPLY = b"200 result=1\n"
 LEVEL = select.EPOLLIN | select.EPOLLRDHUP
+PATIENCE = 10.0  # seconds that a steady stream waits for its last calls
 
 
 @dataclass(slots=True)
@@ -109,8 +115,10 @@ def run(port: int, concurrent: int, calls: Sequence[Sequence[bytes]], *, limit: 
             _begin(port, lines, epoll, active)
         while active and time.perf_counter() - began < limit:
             for descriptor, _ in epoll.poll(min(1.0, limit)):
-                if _step(active[descriptor], epoll, load):
+                if _step(call := active[descriptor], epoll):
                     del active[descriptor]
+                    if call.commands:
+                        load.milliseconds.append((time.perf_counter() - call.began) * 1000)
                     if (following := next(waiting, None)) is not None:
                         _begin(port, following, epoll, active)
     finally:
@@ -150,7 +158,7 @@ def _send_block(call: _Call) -> None:
     call.sent = True
 
 
-def _step(call: _Call, epoll: select.epoll, load: Load) -> bool:
+def _step(call: _Call, epoll: select.epoll) -> bool:
     """Do what the socket is ready for; True when the call is over."""
     connection = call.connection
     if not call.sent:
@@ -169,9 +177,64 @@ def _step(call: _Call, epoll: select.epoll, load: Load) -> bool:
     except OSError:
         pass  # the server closed first: no HANGUP for it
     connection.close()
-    if call.commands:
-        load.milliseconds.append((time.perf_counter() - call.began) * 1000)
     return True
+
+
+class Answered(NamedTuple):
+    """A call of a steady stream: when it began (of time.perf_counter), and how long it took."""
+
+    began: float
+    milliseconds: float
+
+
+@dataclass(slots=True)
+class Stream:
+    """Calls at a steady rate: how many, and those that were answered, in the order of their ends."""
+
+    calls: int = 0
+    answered: list[Answered] = field(default_factory=list)
+
+    def between(self, windows: Iterable[tuple[float, float]]) -> list[float]:
+        """Return the milliseconds, sorted, of the calls that began within any of these windows."""
+        spans = [*windows]
+        return sorted(
+            call.milliseconds
+            for call in self.answered
+            if any(begin <= call.began < end for begin, end in spans)
+        )
+
+
+def steady(port: int, rate: float, numbers: Sequence[str], ended: threading.Event) -> Stream:
+    """Call from `numbers` in turn, `rate` times a second whatever becomes of the calls, until `ended` is set."""
+    stream = Stream()
+    epoll = select.epoll()
+    active: dict[int, _Call] = {}
+    made = (environment("incoming", number, serial) for number, serial in zip(cycle(numbers), count(1)))
+    due = time.perf_counter()
+    try:
+        while not ended.is_set():
+            if time.perf_counter() >= due:
+                _begin(port, next(made), epoll, active)
+                stream.calls += 1
+                due += 1 / rate
+            _answer(epoll, active, stream, max(due - time.perf_counter(), 0))
+        until = time.perf_counter() + PATIENCE
+        while active and time.perf_counter() < until:
+            _answer(epoll, active, stream, 1 / rate)
+    finally:
+        for call in active.values():
+            call.connection.close()
+        epoll.close()
+    return stream
+
+
+def _answer(epoll: select.epoll, active: dict[int, _Call], stream: Stream, wait: float) -> None:
+    for descriptor, _ in epoll.poll(wait):
+        if _step(call := active[descriptor], epoll):
+            del active[descriptor]
+            if call.commands:
+                took = (time.perf_counter() - call.began) * 1000
+                stream.answered.append(Answered(call.began, took))
 
 
 def ask(port: int, number: str = "", *, script: str = "incoming", timeout: float = 5.0) -> list[str]:

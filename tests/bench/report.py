@@ -10,6 +10,10 @@ from pathlib import Path
 
 from tests.bench.compare import LINES, OSTIARY, PANORAMISK, RESPONDER, SERVERS, WHOLE, Case, Comparison
 from tests.bench.scale import Scale
+from tests.bench.sync import Calls, Sync
+
+Aim = tuple[str, str, str, str]
+_AIMS = ("aim", "wanted", "measured", "")
 
 
 def machine() -> dict[str, str]:
@@ -62,7 +66,7 @@ def comparison(result: Comparison) -> str:
         (WHOLE, "The same block in one write: a lighter generator, and so more calls a second"),
     ):
         parts += [f"**{title}**", _figures(result, written)]
-    parts += ["**Aims**", table(("aim", "wanted", "measured", ""), aims(result))]
+    parts += ["**Aims**", table(_AIMS, aims(result))]
     return "\n\n".join(parts)
 
 
@@ -99,14 +103,13 @@ def _figures(result: Comparison, written: str) -> str:
     return table(headings, rows)
 
 
-def aims(result: Comparison) -> list[tuple[str, str, str, str]]:
+def aims(result: Comparison) -> list[Aim]:
     """Return each aim, what was wanted, what was measured, and `met` or by how much it was missed."""
     ours, theirs, limit = (result.figures[name] for name in (OSTIARY, PANORAMISK, RESPONDER))
-    rows: list[tuple[str, str, str, str]] = []
+    rows: list[Aim] = []
 
     def aim(text: str, wanted: float, measured: float, unit: str) -> None:
-        verdict = "met" if measured <= wanted else f"missed by {(measured / wanted - 1) * 100:.0f} %"
-        rows.append((text, f"≤ {wanted:.2f} {unit}", f"{measured:.2f} {unit}", verdict))
+        rows.append(_aim(text, wanted, measured, unit))
 
     for written in (LINES, WHOLE):
         busy: Case = (written, 64)
@@ -131,6 +134,12 @@ def aims(result: Comparison) -> list[tuple[str, str, str, str]]:
     return rows
 
 
+def _aim(text: str, wanted: float, measured: float, unit: str) -> Aim:
+    missed = f"missed by {(measured / wanted - 1) * 100:.0f} %" if wanted else "missed"
+    verdict = "met" if measured <= wanted else missed
+    return text, f"≤ {wanted:.2f} {unit}", f"{measured:.2f} {unit}", verdict
+
+
 def scale(result: Scale) -> str:
     """Return the second part."""
     times = (result.decision_p50, result.decision_p99, result.decision_max)
@@ -147,3 +156,73 @@ def scale(result: Scale) -> str:
         f"import, numbers as typed ({messy.rows:,} rows)": f"{messy.per_core:,.0f} contacts/s and core",
     }
     return table((f"{result.contacts:,} contacts", "measured"), list(rows.items()))
+
+
+def sync(result: Sync) -> str:
+    """Return the third part: the synchronisation, the calls meanwhile, the aims."""
+    size = f"{result.contacts:,} contacts, {result.accounts:,} accounts"
+    records = result.contacts + result.accounts
+    shares = result.parts
+    kinds = ("fetching", "mapping", "parsing", "storing")
+    rows = {
+        "full synchronisation": f"{result.full_seconds:.1f} s, {records / result.full_seconds:,.0f} records/s",
+        "CPU meanwhile: worker, and its parser of numbers": f"{result.worker_cpu:.1f} + {result.parser_cpu:.1f} s",
+        "CPU meanwhile: answering process; stand-in for Salesforce": (
+            f"{result.server_cpu:.1f}; {result.org_cpu:.1f} s"
+        ),
+        "of the CPU: HTTP and CSV / mapping / parsing numbers / storing": (
+            " / ".join(f"{shares.share(getattr(shares, kind)):.0f}" for kind in kinds) + " %"
+        ),
+        "memory of the worker; with its parser (PSS), at most": (
+            f"{result.worker_memory:.0f}; {result.all_memory:.0f} MB"
+        ),
+        "round without changes": f"{result.unchanged_seconds:.2f} s",
+        f"round with {result.changes:,} changes, until all are stored": f"{result.changed_seconds:.2f} s",
+    }
+    parts = [
+        table((size, "measured"), list(rows.items())),
+        (
+            f"Calls meanwhile, {result.rate:.0f} a second, milliseconds from connect to close. Without: in "
+            f"{result.pauses} pauses of the full synchronisation, in which Salesforce is frozen. Of "
+            f"{result.calls:,} calls {result.lost:,} were lost, {result.journalled:,} are in the journal. (The shares "
+            f"are those of {shares.records:,} contacts read and stored anew, step by step in one process.)"
+        ),
+        table(
+            ("full synchronisation", "calls", "p50", "p99", "max"),
+            [
+                _calls("without", result.without),
+                _calls("during", result.during),
+                ("ratio", "", *(f"{during / without:.2f} ×" for without, during in _times(result))),
+            ],
+        ),
+        "**Aims**",
+        table(_AIMS, sync_aims(result)),
+    ]
+    return "\n\n".join(parts)
+
+
+def _calls(name: str, calls: Calls) -> tuple[str, ...]:
+    return name, f"{calls.count:,}", *(f"{each:.2f}" for each in (calls.p50, calls.p99, calls.longest))
+
+
+def _times(result: Sync) -> list[tuple[float, float]]:
+    without, during = result.without, result.during
+    return [(getattr(without, name), getattr(during, name)) for name in ("p50", "p99", "longest")]
+
+
+def sync_aims(result: Sync) -> list[Aim]:
+    """Return the aims of the third part."""
+    return [
+        _aim(
+            f"full synchronisation of {result.contacts + result.accounts:,} records",
+            150,
+            result.full_seconds,
+            "s",
+        ),
+        _aim("memory of the worker and its parser", 300, result.all_memory, "MB"),
+        _aim(f"round with {result.changes:,} changes", 3, result.changed_seconds, "s"),
+        _aim(
+            "p99 of a call during the full synchronisation", 1.5, result.during.p99 / result.without.p99, "×"
+        ),
+        _aim("calls lost", 0, result.lost, ""),
+    ]

@@ -45,7 +45,7 @@ LOOK_UP = """
     FROM phones p JOIN contacts c ON c.id = p.contact_id
     LEFT JOIN owners o ON o.id = c.owner_id
     LEFT JOIN agents a ON a.salesforce_user_id = o.salesforce_id
-    WHERE p.number = ? LIMIT 1"""
+    WHERE p.number % 1000000 = ?1 % 1000000 AND +p.number = ?1 LIMIT 1"""
 
 
 async def panoramisk(port: int, database: str) -> asyncio.Server:

@@ -109,18 +109,15 @@ class Connection(BaseHTTPRequestHandler):
             return
         request = Request(self.command, self.path, self.headers, body)
         server.arrived(self.command, self.path)
-        status = 0
         try:
-            status = self._answer(request)
+            self._answer(request)
         except Dropped:
             self.close_connection = True
-        finally:
-            server.answered(self.command, self.path, status)
 
     do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = do_HEAD = _do  # noqa: N815  # their names
 
-    def _answer(self, request: Request) -> int:
-        """Answer and return the status; Dropped when a fault ends the connection."""
+    def _answer(self, request: Request) -> None:
+        """Answer; Dropped when a fault ends the connection. It is counted before the client can know of it."""
         server = self._org_server
         too_long = _too_long(request)
         faults = [] if request.path.startswith("/_org/") else server.faults.take(self.command, self.path)
@@ -133,10 +130,11 @@ class Connection(BaseHTTPRequestHandler):
         answer = too_long or (worst and _spoiled(worst, request)) or _safely(server, request)
         if worst and worst.kind == "done-cut":
             self._drop()
-        self._send(answer, cut=worst is not None and worst.kind == "cut-answer")
+        cut = worst is not None and worst.kind == "cut-answer"
+        server.answered(self.command, self.path, 0 if cut else answer.status)
+        self._send(answer, cut=cut)
         if answer.then:
             answer.then()
-        return answer.status
 
     def _wait_in(self, fault: Fault) -> None:
         until = time.monotonic() + fault.seconds if fault.kind == "slow" else math.inf
@@ -172,6 +170,7 @@ class Connection(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def _drop(self) -> None:
+        self._org_server.answered(self.command, self.path, 0)
         with suppress(OSError):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         raise Dropped
