@@ -62,10 +62,13 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 def give_to_owner(path: Path) -> None:
-    """Give a file that root made to the owner of its directory; anybody else's stays as it is."""
+    """Give a file that root made to the owner of its directory; anybody else's stays as it is.
+
+    Of a link, the link itself: that owner may have laid it, to a file that is root's for good reason.
+    """
     if os.geteuid() == 0 and path.exists():
         owner = path.parent.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

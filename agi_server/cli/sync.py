@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
-from agi_server.cli.context import database, give_to_owner, print_json, print_table, run, settings_of
+from agi_server.cli.context import database, print_json, print_table, run, settings_of
 from agi_server.errors import InputError, OstiaryError, SettingsError
 from agi_server.salesforce.client import Client
-from agi_server.salesforce.lock import FILE, salesforce_lock
+from agi_server.salesforce.lock import salesforce_lock
 from agi_server.salesforce.outcome import Outcome, Progress, Report
 from agi_server.salesforce.sync import synchronise
 from agi_server.settings import Settings
@@ -120,12 +120,8 @@ def _synchronised(
                     outcome.notes.append(f"{used:,} of {total:,} API calls of the last 24 hours are used")
                 return outcome
 
-    try:
-        with salesforce_lock(directory, WAIT), _reporter() as report:
-            return run(work(report))
-    finally:
-        for name in (FILE, "salesforce.token"):
-            give_to_owner(directory / name)
+    with salesforce_lock(directory, WAIT), _reporter() as report:
+        return run(work(report))
 
 
 @contextmanager

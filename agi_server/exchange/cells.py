@@ -8,9 +8,14 @@ KINDS = {kind.lower(): kind for kind in ("Contact", "Account", "Lead", "Opportun
 KIND_OF_PREFIX = {"001": "Account", "003": "Contact", "00Q": "Lead", "006": "Opportunity"}
 _PREFIXES = frozenset({*KIND_OF_PREFIX, "005", "00G"})  # and users and queues, who own records
 
-# Controls become spaces; invisible marks that come with copied numbers (direction, width) go.
+# Controls become spaces; invisible marks that come with copied numbers (direction, width) go, and so do halves of
+# characters (an emoji cut in the middle), which neither the database nor a PBX takes.
 _CLEAN = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ") | dict.fromkeys(
-    [0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF, 0xFFFE], ""
+    [
+        *(0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF, 0xFFFE),
+        *range(0xD800, 0xE000),
+    ],
+    "",
 )
 
 

@@ -27,7 +27,8 @@ def salesforce_lock(directory: Path, wait: float) -> Iterator[None]:
     """
     path = directory / FILE
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Not through a link: root would give away, and empty, whatever the service's user lets it point to.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise SalesforceError(
             f"{path}: cannot be opened ({error.strerror}); the user who runs this must be able to write there"

@@ -40,6 +40,7 @@ def mapper(reading: Reading) -> Callable[[Record], ContactRow]:
         if kind == "Account" and is_true(get(reading.person)) and get(reading.person_contact):
             own_id, own_kind = get(reading.person_contact), "Contact"
         vip = get(reading.vip)
+        active = get(reading.active_at) or get(reading.active_else)
         return ContactRow(
             salesforce_id=own_id,
             kind=own_kind,
@@ -51,8 +52,8 @@ def mapper(reading: Reading) -> Callable[[Record], ContactRow]:
             account=company(record) if account_name else "",
             owner_salesforce_id=get(reading.owner_id) or "",
             vip=is_true(vip) if vip is not None else None,
-            active_at=seconds_of(get(reading.active_at) or get(reading.active_else)),
-            phones=tuple([(field, text) for field in phones if (text := get(field))]),
+            active_at=seconds_of(active) if isinstance(active, str) else 0,
+            phones=tuple([(field, _typed(value)) for field in phones if (value := get(field))]),
         )
 
     return make
@@ -89,6 +90,14 @@ def moment_of(text: str) -> datetime:
 def soql_time(moment: datetime) -> str:
     """Return a moment as SOQL writes it, without quotes: whole seconds of UTC."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _typed(value: object) -> str:
+    """Return what stands in a field for numbers; one of type Number is no text in JSON, and 4930.0 is 4930."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()  # half a character is none
 
 
 def _text(value: object) -> str:

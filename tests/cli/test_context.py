@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import os
 import pwd
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from agi_server.cli import context
-from agi_server.cli.context import print_table, who
+from agi_server.cli.context import give_to_owner, print_table, who
 
 COLUMNS = ["pattern", "reason", "who"]
 ROWS = [
@@ -64,3 +65,17 @@ def test_who_is_the_person_behind_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUDO_USER")
     monkeypatch.setenv("USER", "somebody-else")
     assert who() == f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_gives_away_a_file_and_not_what_a_link_points_to(tmp_path: Path) -> None:
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    theirs.mkdir()
+    (theirs / "file").touch()
+    ours.touch()
+    (theirs / "link").symlink_to(ours)
+    os.chown(theirs, 65534, 65534)
+    for name in ("file", "link", "none"):
+        give_to_owner(theirs / name)
+    assert (theirs / "file").stat().st_uid == 65534
+    assert ours.stat().st_uid == 0

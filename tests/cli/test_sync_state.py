@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +19,13 @@ from storage.migrate import migrate
 from storage.schema import outbox as table
 from storage.sync import note_unread
 
-NOW = int(time.time())
+NOW = 1_800_000_000
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time go by."""
+    monkeypatch.setattr("agi_server.cli.sync_state.time", SimpleNamespace(time=lambda: NOW))
 
 
 def settings_of(directory: Path, **more: Any) -> Settings:

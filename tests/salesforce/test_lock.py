@@ -113,3 +113,12 @@ def test_what_root_locks_the_service_can_lock_as_well(tmp_path: Path) -> None:
 def test_a_directory_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(SalesforceError, match="must be able to write"), salesforce_lock(tmp_path / "no", 0):
         pytest.fail("held")
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "shadow"
+    target.write_text("root's")
+    (tmp_path / "salesforce.lock").symlink_to(target)
+    with pytest.raises(SalesforceError, match="cannot be opened"), salesforce_lock(tmp_path, 0):
+        pytest.fail("held")
+    assert target.read_text() == "root's"

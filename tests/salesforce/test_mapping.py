@@ -81,6 +81,25 @@ def test_text_is_one_line() -> None:
     assert (row.kind, row.name, row.account) == ("Lead", "Ana HANGUP", "Acme Inc")
 
 
+@pytest.mark.parametrize(
+    ("value", "typed"),
+    [("+49 30 1 \ud83d", "+49 30 1 ?"), (493012345.0, "493012345"), (493012345, "493012345"), (True, "True")],
+)
+def test_a_number_field_of_any_type_holds_text_that_can_be_stored(value: object, typed: str) -> None:
+    row = mapper(CONTACT)(REST | {"Phone": value, "Direct__c": None})
+    assert row.phones == (("Phone", typed),)
+    row.phones[0][1].encode()
+
+
+def test_half_a_character_is_left_out() -> None:
+    assert mapper(CONTACT)(REST | {"Name": "Ana \ud83d\udc4d"[:5]}).name == "Ana"
+
+
+@pytest.mark.parametrize("value", [5.0, True, {"city": "Porto"}])
+def test_what_is_no_date_is_none(value: object) -> None:
+    assert mapper(CONTACT)(REST | {"LastActivityDate": value}).active_at == 0
+
+
 PERSON = Reading(
     "Account", name="Name", first_name="FirstName", last_name="LastName", email="PersonEmail",
     person="IsPersonAccount", person_contact="PersonContactId", phones=("Phone", "PersonMobilePhone"),
