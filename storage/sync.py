@@ -25,11 +25,12 @@ __all__ = [
     "OwnerRow",
     "Unread",
     "become",
-    "begin_seen",
     "count_kind",
     "count_unread",
     "export_unread",
     "forget",
+    "forget_seen",
+    "known",
     "link",
     "mark_seen",
     "note_unread",
@@ -143,13 +144,13 @@ async def _living(conn: AsyncConnection, salesforce_id: str) -> int | None:
 # --- who a full synchronisation has met
 
 
-async def begin_seen(conn: AsyncConnection, kind: str) -> None:
-    """Forget whom the last full synchronisation met. One kind is read at a time, and this comes before its query.
+async def forget_seen(conn: AsyncConnection, limit: int) -> int:
+    """Forget whom the last full synchronisation met, at most so many; return how many that were.
 
-    The marks of all kinds go, whatever `kind` is about to be read: to empty a whole table takes no time.
+    A few thousand at a time: a million at once would hold up every other writer for 0.1 s.
     """
-    del kind
-    await conn.exec_driver_sql("DELETE FROM sync_seen")
+    query = "DELETE FROM sync_seen WHERE salesforce_id IN (SELECT salesforce_id FROM sync_seen LIMIT ?)"
+    return (await conn.exec_driver_sql(query, (limit,))).rowcount
 
 
 async def mark_seen(conn: AsyncConnection, salesforce_ids: Sequence[str]) -> None:
@@ -165,6 +166,12 @@ async def unseen(conn: AsyncConnection, kind: str, after: str, limit: int) -> li
         "(SELECT 1 FROM sync_seen s WHERE s.salesforce_id = c.salesforce_id) AND +kind = ? "
         "ORDER BY salesforce_id LIMIT ?"
     )
+    return [row[0] for row in await conn.exec_driver_sql(query, (after, kind, limit))]
+
+
+async def known(conn: AsyncConnection, kind: str, after: str, limit: int) -> list[str]:
+    """Return Salesforce ids of contacts of a kind above `after`, in order, at most `limit`."""
+    query = "SELECT salesforce_id FROM contacts WHERE salesforce_id > ? AND +kind = ? ORDER BY salesforce_id LIMIT ?"
     return [row[0] for row in await conn.exec_driver_sql(query, (after, kind, limit))]
 
 

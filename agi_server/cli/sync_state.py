@@ -48,7 +48,9 @@ def _found(stand: _Stand, interval: int, now: int) -> Finding:
     waits = _waits(stand, now)
     if last is None:
         return Finding(
-            Verdict.WARN, f"no round was tried yet; {waits}", "start the server, or run `ostiary sync`"
+            Verdict.WARN,
+            f"no round was tried yet; {waits}",
+            "start the server: its worker does them (`ostiary sync` alone is none)",
         )
     age = now - last["ok_at"] if last["ok_at"] else None
     done = f"last in step {_span(age)} ago" if age is not None else "never in step yet"

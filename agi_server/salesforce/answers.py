@@ -124,5 +124,5 @@ def _first_error(content: object) -> tuple[str, str, tuple[str, ...]]:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(text.encode("utf-8", "replace").decode().split())  # half a character cannot be told on
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

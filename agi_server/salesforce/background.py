@@ -21,6 +21,7 @@ from agi_server.errors import (
     SalesforceError,
     SalesforceLimitError,
     SalesforceLoginError,
+    SalesforceRefusal,
     SettingsError,
 )
 from agi_server.salesforce.lock import salesforce_lock
@@ -141,7 +142,10 @@ class Exchange:
             if self._lookup is not None:
                 await self._lookup.prepare()
                 await self._tell()
-            delivered = await deliver(self._database, client, settings, now=self._now)
+            try:
+                stuck = (await deliver(self._database, client, settings, now=self._now)).error
+            except (SalesforceDown, SalesforceRefusal) as error:
+                stuck = str(error)  # it may be about one record; if Salesforce is away, reading says so
             outcome = await synchronise(self._database, client, settings, now=self._now)
         for part in outcome.objects:
             counts = {what: getattr(part, what) for what in WHAT}
@@ -150,7 +154,7 @@ class Exchange:
             *outcome.notes,
             *(f"{part.sobject}: {note}" for part in outcome.objects for note in part.notes),
         ]
-        return "; ".join(filter(None, (delivered.error, *outcome.errors)))
+        return "; ".join(filter(None, (stuck, *outcome.errors)))
 
     async def _open(self) -> Client:
         """Return the client, opened when it is first needed: what it imports takes time and memory."""
@@ -228,15 +232,15 @@ class Exchange:
     # Look-ups
 
     async def _answer(self, id: int, number: str) -> None:  # noqa: A002  # as on the wire
-        lookup = self._lookup
+        lookup, was_closed = self._lookup, ""
         if lookup is None:
             outcome, why = "not_asked", "the worker has not reached Salesforce yet"
         else:
             was_closed = lookup.closed()
             outcome, why = await lookup.find(number)
-            if lookup.closed() != was_closed:
-                await self._tell()
         await self._send(("found", {"id": id, "outcome": outcome, "why": why}))
+        if lookup is not None and lookup.closed() != was_closed:
+            await self._tell()
 
     def _reopen(self) -> None:
         self._reopening = None

@@ -21,7 +21,6 @@ from agi_server.salesforce.batches import IDS, Batch, Pair, Run, Work, ahead, ba
 from agi_server.salesforce.fields import Reading, select
 from agi_server.salesforce.mapping import Record, is_true, moment_of, soql_time
 from agi_server.salesforce.merges import one_of, settle
-from agi_server.salesforce.outcome import ObjectOutcome
 from storage import sync
 from storage.salesforce_ids import long_id
 
@@ -128,19 +127,23 @@ async def _forget_deleted(
         covered = min(covered, found.latest)
         ids = [long_id(each) for each in found.ids]
         for at in range(0, len(ids), IDS):
-            await _forget_gone(run, sobject, work.part, ids[at : at + IDS])
+            await _forget_gone(run, work, sobject, ids[at : at + IDS])
     return max(last, covered)
 
 
-async def _forget_gone(run: Run, sobject: str, part: ObjectOutcome, ids: Sequence[str]) -> None:
-    """Forget those of these records that are not there; one may have been undeleted since."""
+async def _forget_gone(run: Run, work: Work, sobject: str, ids: Sequence[str]) -> None:
+    """Forget those of these records that are gone: one may have been undeleted since, or merged a moment ago."""
 
     async def here(conn: AsyncConnection) -> list[str]:
         return [each for each in ids if await sync.resolve(conn, each) is not None]
 
     if not (known := await run.database.read(here)):
         return
-    query = select(sobject, ("Id",), one_of(known))
-    there = await asyncio.to_thread(_ids, run, query)
-    gone = [each for each in known if each not in there]
-    await forget(run, part, gone)
+    marks = work.reading.marks if sobject == work.kind else ("IsDeleted",)
+    query = select(sobject, ("Id", *marks), one_of(known))
+    pages = await asyncio.to_thread(lambda: list(run.client.query(query, deleted=True)))
+    found = {record["Id"]: record for page in pages for record in page}
+    merged = {each: master for each in found if (master := found[each].get("MasterRecordId"))}
+    await settle(run, work, [*merged.items()])
+    gone = [each for each in known if each not in merged and (each not in found or found[each]["IsDeleted"])]
+    await forget(run, work.part, gone)

@@ -94,6 +94,10 @@ class Client:
         """Return the id of the user we are signed in as; '' where the log-in does not say."""
         return self._login.token().user_id
 
+    def org_id(self) -> str:
+        """Return the id of the org, of 15 characters; '' where the log-in does not say."""
+        return self._login.token().org_id
+
     def instance(self) -> str:
         """Return scheme and host of the org's instance."""
         return self._login.token().instance_url

@@ -34,7 +34,7 @@ class Reading:
 
     `columns` is what a full query selects, `marks` what a query of changes selects besides. `phones` hold
     numbers. `name_else` is read where `name` is empty, `active_else` where `active_at` is. `condition` is the
-    admin's filter.
+    admin's filter; contacts of persons are let through, for their accounts are what it is asked of.
     """
 
     sobject: str
@@ -111,7 +111,7 @@ def plan(sobject: str, types: Types, settings: Salesforce, *, account_names: boo
         converted_contact=there.get("convertedcontactid", ""),
         phones=_phones(sobject, types, there, settings, notes),
         marks=tuple(there[mark] for mark in ("isdeleted", "masterrecordid") if mark in there),
-        condition={str(kind): text for kind, text in settings.filters.items()}.get(sobject, ""),
+        condition=_condition(sobject, there, settings),
     )
     return replace(reading, columns=_columns(reading), notes=tuple(notes))
 
@@ -139,6 +139,17 @@ def _account_name(sobject: str, there: Mapping[str, str], *, account_names: bool
     if sobject == "Lead":
         return there.get("company", "")
     return "Account.Name" if account_names and sobject != "Account" and "accountid" in there else ""
+
+
+def filter_of(sobject: str, settings: Salesforce) -> str:
+    """Return the admin's filter of an object, '' where there is none."""
+    return {str(kind): text for kind, text in settings.filters.items()}.get(sobject, "")
+
+
+def _condition(sobject: str, there: Mapping[str, str], settings: Salesforce) -> str:
+    condition = filter_of(sobject, settings)
+    person = there.get("ispersonaccount", "") if sobject == "Contact" else ""
+    return f"({condition}) OR {person} = true" if condition and person else condition
 
 
 def _phones(

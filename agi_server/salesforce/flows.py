@@ -25,6 +25,7 @@ from agi_server.salesforce import tokens
 from agi_server.salesforce.answers import login_refusal
 from agi_server.salesforce.network import Reply, post
 from agi_server.settings import is_loopback
+from storage.salesforce_ids import SHORT
 
 if TYPE_CHECKING:
     from agi_server.settings import Salesforce
@@ -41,11 +42,15 @@ NEEDS = {  # what a flow cannot do without
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Token:
-    """A session: the instance it is good for, as scheme and host, and whose it is (user id, '' if unknown)."""
+    """A session: the instance it is good for, as scheme and host, and whose it is: user and org ('' if unknown).
+
+    Both are ids; that of the org has 15 characters.
+    """
 
     access_token: str = field(repr=False)
     instance_url: str
     user_id: str = ""
+    org_id: str = ""
 
 
 class Form(dict[str, Any]):
@@ -90,9 +95,9 @@ def ask_token(
 
 def token_of(settings: Salesforce, said: Mapping[str, Any]) -> Token:
     """Return the session in a reply of the token endpoint. Raises SalesforceDown, where it names no good instance."""
-    user = re.search(r"/(005\w{12,15})$", str(said.get("id", "")))
-    instance = instance_of(settings, str(said.get("instance_url", "")))
-    return Token(said["access_token"], instance, user[1] if user else "")
+    whose = re.search(r"(?:/(00D\w{12})\w{0,3})?/(005\w{12,15})$", str(said.get("id", "")))
+    org, user = (whose[1] or "", whose[2]) if whose else ("", "")
+    return Token(said["access_token"], instance_of(settings, str(said.get("instance_url", ""))), user, org)
 
 
 def instance_of(settings: Salesforce, url: str) -> str:
@@ -191,12 +196,13 @@ def _password(settings: Salesforce, _directory: Path) -> Token:
     )
     session, server = _element(reply, "sessionId"), _element(reply, "serverUrl")
     if reply.status == 200 and session is not None and server is not None:
-        user = _element(reply, "userId")
+        user, org = _element(reply, "userId"), _element(reply, "organizationId")
         instance = server.get_secret_value().replace("-api.salesforce.com", ".salesforce.com")
         return Token(
             session.get_secret_value(),
             instance_of(settings, instance),
             user.get_secret_value() if user else "",
+            org.get_secret_value()[:SHORT] if org else "",
         )
     code = _element(reply, "sf:exceptionCode") or _element(reply, "faultcode")
     if code is None:

@@ -2,8 +2,9 @@
 
 Invariant: how far it is stands in salesforce_state (`sync:<object>`, key `full`) behind what is stored, never before
 it; a load that was stopped anywhere goes on there. Nothing is removed unless every record that Salesforce has was
-met since the marks in `sync_seen` began; `sync:seen` says whose marks they are. The watermark it leaves is the time
-before the query began: what changed meanwhile is read again as a change.
+met since the marks in `sync_seen` began; `sync:seen` says whose marks they are. What came about after the query began
+(a look-up stored it, a call made it) is not in its result and is marked before anything is removed. The watermark it
+leaves is the time before the query began: what changed meanwhile is read again as a change.
 
 Sources: "Query" of Bulk API 2.0 (Bulk API 2.0 and Bulk API Developer Guide); "Query" (REST API Developer Guide).
 """
@@ -18,7 +19,7 @@ import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -38,7 +39,7 @@ from agi_server.salesforce.batches import (
 )
 from agi_server.salesforce.changes import WINDOW, State
 from agi_server.salesforce.fields import Reading, select
-from agi_server.salesforce.mapping import moment_of
+from agi_server.salesforce.mapping import moment_of, soql_time
 from agi_server.salesforce.merges import settle
 from agi_server.salesforce.parsing import Parser
 from storage import salesforce_state, sync
@@ -48,6 +49,7 @@ PATIENCE = 600.0  # seconds to wait for a job; the next round goes on waiting
 FEW = 5_000  # records that are parsed without a process of their own
 SWITCH = 0.001  # seconds; Python's own is five times as long
 NOTE_EVERY = 20  # batches, where there are no pages to note
+MARKS = 5000  # forgotten in one transaction of some 5 ms
 MANY = 100  # fewer records than that may all go
 DOUBT = 86_400  # seconds until a load that removed nothing for good reason is made again
 
@@ -162,13 +164,20 @@ async def _start_reading(run: Run, work: Work, state: State) -> None:
     full |= {"after": "", "stage": "reading", "marking": known > 0}
     work.met.clear()
     now = int(run.now())
+    await run.write(lambda conn: salesforce_state.remove(conn, SEEN))  # from here on they are nobody's
+    await _forget_marks(run)
 
     async def job(conn: AsyncConnection) -> None:
-        await sync.begin_seen(conn, work.kind)
         await salesforce_state.put(conn, SEEN, {"of": token}, now)
         await salesforce_state.put(conn, f"sync:{work.kind}", state, now)
 
     await run.write(job)
+
+
+async def _forget_marks(run: Run) -> None:
+    if not run.dry_run:  # its own were undone
+        while await run.write(lambda conn: sync.forget_seen(conn, MARKS)):
+            pass
 
 
 async def _read_results(run: Run, work: Work, state: State) -> None:
@@ -256,6 +265,7 @@ async def _finish(run: Run, work: Work, full: State) -> State:
         await _follow_merges(run, work)
         if work.reading.person_contact and work.reading.condition:
             await _forget_persons(run, work)
+        await _mark_recent(run, work, full)
         missing = 0
         async for ids in _missing(run, work):
             missing += len(ids)
@@ -267,26 +277,38 @@ async def _finish(run: Run, work: Work, full: State) -> State:
                 await forget(run, work.part, ids)
 
     async def job(conn: AsyncConnection) -> None:
-        await sync.begin_seen(conn, work.kind)  # they have done their work
         await salesforce_state.remove(conn, SEEN)
         await salesforce_state.put(conn, f"sync:{work.kind}", after, after["at"])
 
     await run.write(job)
+    await _forget_marks(run)
     return after
 
 
 async def _missing(run: Run, work: Work) -> AsyncIterator[list[str]]:
     """Yield ids that Salesforce has not shown, a few at a time."""
     after = ""
+    look = sync.known if run.dry_run else sync.unseen  # a dry run's marks were undone: `met` holds them
 
     async def job(conn: AsyncConnection) -> list[str]:
-        if run.dry_run:  # its own marks were undone: `met` holds them
-            await sync.begin_seen(conn, work.kind)
-        return await sync.unseen(conn, work.kind, after, IDS)
+        return await look(conn, work.kind, after, IDS)
 
-    while ids := await (run.write(job) if run.dry_run else run.database.read(job)):
+    while ids := await run.database.read(job):
         after = ids[-1]
         yield [each for each in ids if each not in work.met]
+
+
+async def _mark_recent(run: Run, work: Work, full: State) -> None:
+    """Mark what came about after the query began, and what may have shown too late for it."""
+    since = moment_of(full["started"]) - timedelta(seconds=run.settings.salesforce.overlap)
+    query = select(work.kind, ("Id",), f"SystemModstamp >= {soql_time(since)}", work.reading.condition)
+    async with ahead(page for page in run.client.query(query)) as pages:
+        async for page in pages:
+            ids = [record["Id"] for record in page]
+            if run.dry_run:
+                work.met.update(ids)
+            for at in range(0, len(ids), IDS):
+                await run.write(lambda conn, some=ids[at : at + IDS]: sync.mark_seen(conn, some))  # type: ignore[misc]
 
 
 async def _follow_merges(run: Run, work: Work) -> None:

@@ -66,14 +66,20 @@ class Lookup:
         self._asking = 0
 
     async def prepare(self) -> None:
-        """Learn which fields there are, unless that is known. Raises SalesforceError."""
+        """Learn which fields there are, unless that is known; objects that are refused us are left out.
+
+        Raises SalesforceDown, SalesforceLoginError, SalesforceLimitError.
+        """
         if self._readings is not None:
             return
         settings = self._settings.salesforce
         readings: dict[str, Reading] = {}
         names = "Account" not in settings.objects or "Account" in settings.filters
         for sobject in settings.objects:
-            found = await asyncio.to_thread(self._client.describe, sobject)
+            try:
+                found = await asyncio.to_thread(self._client.describe, sobject)
+            except SalesforceRefusal:  # the synchronisation says so
+                continue
             if found is None:
                 continue
             reading = plan(sobject, types_of(found), settings, account_names=names)
@@ -126,7 +132,7 @@ class Lookup:
             self._asking -= 1
 
     async def _find(self, number: str, sosl: str, readings: Mapping[str, Reading]) -> Answer:
-        started = self._clock()
+        started, asked = self._clock(), int(time.time())
         records = await asyncio.to_thread(self._client.search, sosl, deadline=PATIENCE)
         if self._clock() - started <= self._settings.salesforce.lookup_deadline:
             self._breaker.succeeded()
@@ -135,16 +141,18 @@ class Lookup:
         held, blacklisted = _holders(records, readings, int(number[1:]), self._settings.numbers.region)
         if not held.rows:
             return Answer("unknown")
-        await self._database.write(lambda connection: self._store(connection, held, blacklisted))
+        await self._database.write(lambda connection: self._store(connection, held, blacklisted, asked))
         return Answer("found")
 
-    async def _store(self, connection: AsyncConnection, held: Prepared, blacklisted: dict[str, bool]) -> None:
+    async def _store(
+        self, connection: AsyncConnection, held: Prepared, blacklisted: dict[str, bool], asked: int
+    ) -> None:
         now = int(time.time())
         await store(connection, held, source="salesforce", now=now)
         # A full synchronisation that began before the record was made does not meet it.
         await sync.mark_seen(connection, [row.salesforce_id for row in held.rows])
         if blacklisted:
-            await flags.apply(connection, blacklisted, now=now)
+            await flags.apply(connection, blacklisted, now=now, as_of=asked)
 
 
 def _holders(

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from agi_server.exchange.cells import KIND_OF_PREFIX
 from agi_server.salesforce.batches import IDS, Pair, Run, Work, ahead, batches, keep, sorter
 from agi_server.salesforce.fields import Reading, select
 from agi_server.salesforce.outcome import ObjectOutcome
@@ -27,16 +28,44 @@ async def settle(run: Run, work: Work, pairs: Sequence[Pair]) -> None:
 
     Of merged persons, the one that stays is named by its account.
     """
-    target = work.contact if work.reading.converted else work.reading
+    targets = [work.reading, work.contact] if work.reading.converted else [work.reading]
+    pairs = _to_the_last(pairs)
     for start in range(0, len(pairs), IDS):
         chunk = pairs[start : start + IDS]
-        missing = await _missing(run, chunk)
-        if missing and target is not None:
-            stays = await asyncio.to_thread(_staying, run, target, missing)
-            chunk = [(gone, stays.get(other, other)) for gone, other in chunk]
-            if missing := await _missing(run, chunk):
-                await _fetch(run, target, work.part, missing)
+        for target in targets:
+            if target is not None:
+                chunk = await _met(run, work, target, chunk)
         await _become(run, work.part, chunk)
+
+
+def _to_the_last(pairs: Sequence[Pair]) -> Sequence[Pair]:
+    """Return the pairs, each with what the one that stays became itself."""
+    latest = dict(pairs)
+
+    def last(stays: str) -> str:
+        for _ in range(LONGEST):
+            if not latest.get(stays):
+                break
+            stays = latest[stays]
+        return stays
+
+    return [(gone, last(stays)) for gone, stays in pairs]
+
+
+async def _met(run: Run, work: Work, target: Reading, pairs: Sequence[Pair]) -> Sequence[Pair]:
+    """Return the pairs with those of an object that stay as they are called by now; they are here afterwards."""
+    missing = _of(target, await _missing(run, pairs))
+    if not missing:
+        return pairs
+    stays = await asyncio.to_thread(_staying, run, target, missing)
+    pairs = [(gone, stays.get(other, other)) for gone, other in pairs]
+    if missing := _of(target, await _missing(run, pairs)):
+        await _fetch(run, target, work.part, missing)
+    return pairs
+
+
+def _of(reading: Reading, ids: Iterable[str]) -> list[str]:
+    return [each for each in ids if KIND_OF_PREFIX.get(each[:3]) == reading.sobject]
 
 
 async def _become(run: Run, part: ObjectOutcome, pairs: Sequence[Pair]) -> None:

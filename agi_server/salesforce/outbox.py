@@ -24,6 +24,7 @@ from storage import flags, outbox, salesforce_state
 from storage.database import Database
 from storage.lists import LIST, fetch
 from storage.outbox import OutboxRow
+from storage.salesforce_ids import long_id
 
 LONGEST_SILENCE = 600  # seconds a row waits that may be what Salesforce does not answer to
 STATE = "outbox"  # in salesforce_state: how many records a call may carry, while not all
@@ -196,12 +197,13 @@ class _Delivery:
 
     async def _persons(self, contacts: Iterable[_Known]) -> dict[str, str]:
         """Return the Account of each contact that is a person account, by the contact's Salesforce id."""
-        ids = sorted({contact.salesforce_id for contact in contacts if contact.kind == "Contact"} - {""})
+        ids = sorted({contact.salesforce_id for contact in contacts if contact.kind == "Contact"})
+        ids = [each for each in ids if _is_id(each)]  # a file may have brought others, which no query takes
         shape = await self._shape("Account") if ids else None
         if shape is None or shape.get("PersonContactId") is None:
             return {}
-        quoted = ", ".join(f"'{each}'" for each in ids)  # checked ids: letters and digits
-        soql = f"SELECT Id, PersonContactId FROM Account WHERE PersonContactId IN ({quoted})"  # noqa: S608  # see above
+        quoted = ", ".join(f"'{each}'" for each in ids)
+        soql = f"SELECT Id, PersonContactId FROM Account WHERE PersonContactId IN ({quoted})"  # noqa: S608  # letters and digits
         pages = await asyncio.to_thread(lambda: list(self._client.query(soql)))
         return {str(record["PersonContactId"]): str(record["Id"]) for page in pages for record in page}
 
@@ -283,3 +285,10 @@ class _Delivery:
         self._batch = size
         at = int(self._now())
         await self._database.write(lambda conn: salesforce_state.put(conn, STATE, {"batch": size}, at))
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return long_id(text) == text
+    except InputError:
+        return False

@@ -70,15 +70,18 @@ def _reader(response: requests.Response) -> Iterator[list[str]]:
                 yield row
     except requests.RequestException:
         problem = "the connection was cut"
-    except (csv.Error, UnicodeDecodeError):
+    except csv.Error:
         problem = "it is no CSV"
     if problem:  # outside: the cause's frames hold the request
         raise SalesforceDown(f"{WHAT}: {problem}")
 
 
 def _lines(response: requests.Response) -> Iterator[str]:
-    """Yield lines with their ends; not `iter_lines`, which also splits at U+2028 and drops what it split at."""
-    decode = codecs.getincrementaldecoder("utf-8")().decode
+    """Yield lines with their ends; not `iter_lines`, which also splits at U+2028 and drops what it split at.
+
+    Half a character in one record (an emoji that was cut) must not keep us from all others: U+FFFD is in its place.
+    """
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     rest = ""
     for chunk in response.iter_content(CHUNK):
         *lines, rest = (rest + decode(chunk)).split("\n")

@@ -18,11 +18,11 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agi_server.errors import SalesforceRefusal
+from agi_server.errors import OstiaryError, SalesforceRefusal
 from agi_server.salesforce.batches import SIZE, Run, Work, ahead
 from agi_server.salesforce.changes import NeedsFull, State, is_fresh, read_changes
 from agi_server.salesforce.client import Client
-from agi_server.salesforce.fields import Reading, Types, plan, select, types_of
+from agi_server.salesforce.fields import Reading, Types, filter_of, plan, select, types_of
 from agi_server.salesforce.full import is_due, load
 from agi_server.salesforce.mapping import moment_of, owner, soql_time
 from agi_server.salesforce.outcome import ObjectOutcome, Outcome, Progress, Report
@@ -59,7 +59,7 @@ async def synchronise(
     `full`: read everything, and remove what is not there any more. `dry_run`: write nothing, count what would be
     written. `accept_removals`: remove also where Salesforce shows less than half of what is known. `now` is our
     clock, in seconds since 1970. Raises SalesforceDown, SalesforceLoginError, SalesforceLimitError and
-    DirectoryError; what is stored by then stays.
+    DirectoryError; what is stored by then stays. A mistake of ours is raised when all other objects are done.
     """
     outcome = Outcome(dry_run)
     run = Run(
@@ -69,15 +69,47 @@ async def synchronise(
     began = time.monotonic()
     try:
         await asyncio.to_thread(client.server_time)
+        run = await _of_this_org(run)
         await _follow_owners(run)
         readings = await _readings(run)
+        mistakes = []
         for part in outcome.objects:
             if reading := readings.get(part.sobject):
-                await _timed(run, Work(reading, readings.get("Contact"), part))
+                try:
+                    await _timed(run, Work(reading, readings.get("Contact"), part))
+                except OstiaryError:
+                    raise
+                except Exception as error:  # noqa: BLE001  # ours, about this object; told when the others are done
+                    mistakes.append(error)
+        if mistakes:
+            raise mistakes[0]
     finally:
         outcome.calls = client.calls - run.calls_before
         outcome.seconds = time.monotonic() - began
     return outcome
+
+
+async def _of_this_org(run: Run) -> Run:
+    """Forget how far we were where the settings lead to another org by now, or a sandbox was refreshed."""
+    org = await asyncio.to_thread(run.client.org_id)
+    known = await _get(run, "org")
+    if not org or (known is not None and known["id"] == org):
+        return run
+    now = int(run.now())
+
+    async def job(conn: AsyncConnection) -> None:
+        for name in await salesforce_state.all_states(conn):
+            if known is not None and name.startswith(("sync:", "fields:")):
+                await salesforce_state.remove(conn, name)
+        await salesforce_state.put(conn, "org", {"id": org}, now)
+
+    await run.write(job)
+    if known is None:
+        return run
+    run.outcome.notes.append(
+        f"this is another org ({org}) than before ({known['id']}): everything is read anew"
+    )
+    return replace(run, full=True)
 
 
 # --- what there is to read
@@ -108,7 +140,10 @@ async def _readings(run: Run) -> dict[str, Reading]:
             part.note(NO_NUMBERS)
     _note_missing(run, readings)
     if account_names:
-        await _follow_account_names(run)
+        try:
+            await _follow_account_names(run)
+        except SalesforceRefusal as error:
+            run.outcome.notes.append(f"new names of accounts cannot be read ({error})")
     return readings
 
 
@@ -271,12 +306,8 @@ async def _replanned(run: Run, reading: Reading) -> Reading:
     types = await _types(run, reading.sobject, anew=True)
     if not types:
         return Reading(reading.sobject)
-    return plan(
-        reading.sobject,
-        types,
-        run.settings.salesforce,
-        account_names=reading.account_name == "Account.Name",
-    )
+    names = reading.account_name == "Account.Name" and bool(await _types(run, "Account", anew=True))
+    return plan(reading.sobject, types, run.settings.salesforce, account_names=names)
 
 
 async def _explained(run: Run, reading: Reading, error: SalesforceRefusal) -> str:
@@ -288,7 +319,7 @@ async def _explained(run: Run, reading: Reading, error: SalesforceRefusal) -> st
         except SalesforceRefusal as of_filter:
             return (
                 f"Salesforce refuses the filter ({of_filter}); mend salesforce.filters.{reading.sobject}, "
-                f"which is {reading.condition}"
+                f"which is {filter_of(reading.sobject, run.settings.salesforce)}"
             )
     return str(error)
 

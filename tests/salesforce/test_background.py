@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import structlog.testing
 
+from agi_server.errors import SalesforceDown, SalesforceError, SalesforceRefusal
 from agi_server.salesforce import background
 from agi_server.salesforce.background import LONGEST_LOGIN_PAUSE, LONGEST_PAUSE, STRETCH, Exchange
 from agi_server.salesforce.breaker import FAILURES
@@ -180,6 +181,29 @@ async def test_one_object_that_cannot_be_read_is_a_failure_in_part(
         told = await worker.until(lambda told: told["errors"]["part"])
         assert "Lead" in told["error"]
         assert "Muñoz" in await worker.names()
+
+
+@pytest.mark.parametrize("error", [SalesforceDown("cut"), SalesforceRefusal("no", "QUERY_TIMEOUT")])
+async def test_what_cannot_be_written_does_not_keep_us_from_reading(
+    server: OrgServer,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: SalesforceError,
+) -> None:
+    from agi_server.salesforce import outbox  # noqa: PLC0415
+
+    async def deliver(*_args: Any, **_more: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(outbox, "deliver", deliver)
+    server.org.create("Contact", {"LastName": "Muñoz", "Phone": ANA})
+    async with at_work(server, database, tmp_path) as worker:
+        told = await worker.until(lambda told: told["errors"]["part"])
+        assert (told["error"], sum(told["errors"].values())) == (str(error), told["errors"]["part"])
+        assert "Muñoz" in await worker.names()
+        monkeypatch.undo()
+        await worker.until(lambda told: told["up"])
 
 
 async def test_our_own_mistakes_do_not_end_it(

@@ -201,6 +201,24 @@ async def test_merged_records_are_known_by_both_ids(sync: Sync, master_first: bo
     assert part(await sync.in_step(), "Contact").became == 0
 
 
+async def test_a_merge_between_the_query_and_the_look_at_what_was_deleted(
+    sync: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """getDeleted names merged records, too: they are not simply gone."""
+    ana, bau = id_of(sync, "Ana Muñoz"), id_of(sync, "Bau")
+    gone, asked = sync.id_of(bau), sync.client.deleted
+
+    def deleted(sobject: str, start: object, end: object) -> object:
+        if sobject != "Contact":
+            return asked(sobject, start, end)  # type: ignore[arg-type]
+        sync.org.merge("Contact", ana, bau)
+        return asked(sobject, start, end)._replace(ids=[bau])  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sync.client, "deleted", deleted)
+    await sync.run()
+    assert await resolved(sync, str(gone)) == sync.id_of(ana)
+
+
 async def test_a_merge_with_a_record_that_nobody_here_knew(sync: Sync) -> None:
     ana = id_of(sync, "Ana Muñoz")
     gone = sync.id_of(ana)
@@ -218,6 +236,23 @@ async def test_a_merge_with_a_record_that_was_merged_itself_before_anybody_knew_
     sync.org.merge("Contact", bau, between)
     await sync.in_step()
     assert await resolved(sync, str(gone)) == sync.id_of(bau)
+
+
+@pytest.mark.parametrize("converted", [False, True])
+async def test_a_lead_merged_with_one_that_nobody_here_knew_and_that_is_gone_as_well(
+    sync: Sync, converted: bool
+) -> None:
+    lead = id_of(sync, "Cruz")
+    gone = sync.id_of(lead)
+    between = sync.org.create("Lead", {"LastName": "Between", "Company": "Acme"})
+    sync.org.merge("Lead", between, lead)
+    if converted:
+        stays = sync.org.convert(between)
+    else:
+        stays = sync.org.create("Lead", {"LastName": "Last", "Company": "Acme"})
+        sync.org.merge("Lead", stays, between)
+    await sync.in_step()
+    assert await resolved(sync, str(gone)) == sync.id_of(stays)
 
 
 async def test_a_lead_whose_contact_was_merged_before_anybody_knew_it(sync: Sync) -> None:

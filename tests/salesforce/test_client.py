@@ -290,7 +290,6 @@ def test_a_short_page_is_no_page() -> None:
     [
         (b'"Id","Name"\n"1"\n', "1 columns, not 2"),
         (b'"Id"\n"1', "no CSV"),
-        (b'"Id"\n"\xff"\n', "no CSV"),
         (b'"Id"\n"\xc3', "no CSV"),
         (b'"Id"\n"1"x"\n', "no CSV"),
     ],
@@ -298,6 +297,11 @@ def test_a_short_page_is_no_page() -> None:
 def test_what_is_no_csv(body: bytes, problem: str) -> None:
     with pytest.raises(SalesforceDown, match=problem):
         list(open_page(Canned(body), list).rows)
+
+
+def test_half_a_character_spoils_no_page() -> None:
+    page = Canned(b'"Id","Name"\n"1","Ana \xed\xa0\xbd"\n"2","B\xff"\n')
+    assert [row["Name"].rstrip("\ufffd") for row in open_page(page, list).rows] == ["Ana ", "B"]
 
 
 def test_a_page_without_column_names() -> None:

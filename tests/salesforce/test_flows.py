@@ -60,6 +60,7 @@ def test_each_flow_signs_in(
     assert org_server.oauth.knows(token.access_token)
     assert token.instance_url == org_server.url
     assert token.user_id == org_server.org.user_id
+    assert token.org_id == org_server.org.organization_id[:15]
     with Client(settings, tmp_path) as client:
         assert client.count("SELECT COUNT() FROM User") == 1
 

@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from agi_server.calls.numbers import normalise
 from agi_server.errors import SalesforceError
 from agi_server.salesforce import batches, full
+from agi_server.salesforce.batches import Run, Work
 from storage import salesforce_state
+from storage.contacts import find_or_insert
+from storage.sync import link
 from tests.org.people import populate
 from tests.salesforce.syncing import Sync, part, syncing
 
@@ -28,8 +32,8 @@ async def sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         yield made
 
 
-class Stop(Exception):  # noqa: N818  # nothing failed
-    """Stands for the end of the process."""
+class Stop(BaseException):
+    """Stands for the end of the process: nothing catches it."""
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
@@ -147,7 +151,34 @@ async def test_changes_during_a_load_are_read_behind_it(sync: Sync, monkeypatch:
     sync.clock.forward(hours=5)
     sync.org.update("Contact", ana, {"LastName": "Changed"})
     sync.org.delete("Contact", bea)
+    sync.clock.forward(hours=1)
     await sync.in_step()
+
+
+async def test_who_is_linked_while_a_job_is_prepared_keeps_the_id(
+    sync: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call made the contact, and it is written to Salesforce after the query began: the result is without it."""
+    await sync.in_step()
+    sync.clock.forward(minutes=30)
+    number = normalise("+4930999888", "DE")
+    found = await sync.database.write(
+        lambda conn: find_or_insert(conn, data="k", ani=number, database="", now=1)
+    )
+    completed = full._completed
+    linked: list[str] = []
+
+    async def written_meanwhile(run: Run, work: Work, job_id: str) -> bool:
+        if work.kind == "Contact" and not linked:
+            sync.clock.forward(seconds=5)
+            linked.append(sync.org.create("Contact", {"LastName": "Neu", "Phone": "+4930999888"}))
+            await sync.database.write(lambda conn: link(conn, found.id, linked[0]))
+        return await completed(run, work, job_id)
+
+    monkeypatch.setattr(full, "_completed", written_meanwhile)
+    outcome = await sync.in_step(full=True)
+    assert part(outcome, "Contact").removed == 0
+    assert sync.id_of(linked[0]) == found.id
 
 
 async def test_callers_see_every_record_all_the_time(sync: Sync, monkeypatch: pytest.MonkeyPatch) -> None:

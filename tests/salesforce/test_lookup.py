@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -157,6 +159,39 @@ async def test_the_blacklist_flag_comes_along(server: OrgServer, database: Datab
     desk.org.create("Contact", {"LastName": "Muñoz", "Phone": ANA, "Blacklisted__c": True})
     assert await desk.find() == "found"
     assert desk.directory.exact_rules(ANA)
+    desk.close()
+
+
+async def test_a_flag_that_was_sent_while_salesforce_was_asked_is_newer(
+    server: OrgServer, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(server, database, tmp_path, blacklist_field="Blacklisted__c")
+    await desk.lookup.prepare()
+    desk.org.create("Contact", {"LastName": "Muñoz", "Phone": ANA})
+    assert await desk.find() == "found"
+
+    def search(*arguments: Any, **options: Any) -> Any:
+        found = asked(*arguments, **options)
+        with closing(sqlite3.connect(database.path)) as other, other:
+            other.execute("UPDATE contacts SET blacklisted = 1, flag_sent_at = ?", (int(time.time()),))
+        return found
+
+    asked = desk.client.search
+    monkeypatch.setattr(desk.client, "search", search)
+    assert await desk.find() == "found"
+    rows = await database.read(lambda conn: conn.exec_driver_sql("SELECT blacklisted FROM contacts"))
+    assert rows.all() == [(1,)]
+    desk.close()
+
+
+async def test_an_object_that_is_refused_us_is_left_out(
+    server: OrgServer, database: Database, tmp_path: Path
+) -> None:
+    server.faults.add("refused", path="/Lead/describe", code="INSUFFICIENT_ACCESS", times=None)
+    desk = Desk(server, database, tmp_path)
+    await desk.lookup.prepare()
+    desk.org.create("Contact", {"LastName": "Muñoz", "Phone": ANA})
+    assert await desk.find() == "found"
     desk.close()
 
 

@@ -31,7 +31,7 @@ from agi_server.salesforce.verdicts import LONGEST_PAUSE, TRIES, Verdict, judge,
 from agi_server.settings import Settings
 from storage import outbox, salesforce_state, sync
 from storage.blacklist import add_rule, remove_rule
-from storage.contacts import find_or_insert
+from storage.contacts import ContactRow, find_or_insert, prepare, store
 from storage.database import Database
 from storage.migrate import migrate
 from tests.org.records import Org
@@ -584,6 +584,17 @@ async def test_flags_of_records_that_are_gone_or_have_none(desk: Desk) -> None:
     desk.org.hide("Lead", "Blacklisted__c")
     assert await desk.deliver() == Delivered(0, 0, 0)
     assert desk.waiting() == []
+
+
+async def test_an_id_that_is_none_parks_its_own_flag_only(desk: Desk) -> None:
+    desk.org.create("Contact", {"LastName": "Ana", "Phone": "+493023125001"})
+    await desk.synchronise()
+    row = ContactRow(salesforce_id="003NoSuchThing", name="From a file", phones=(("Phone", "+493023125002"),))
+    await desk.database.write(lambda conn: store(conn, prepare([row], "DE"), source="import", now=desk.now))
+    for place in (1, 2):
+        await desk.block(f"+49302312500{place}")
+    assert await desk.deliver() == Delivered(1, 0, 1)
+    assert "MALFORMED_ID" in desk.waiting("error")[0][0]
 
 
 async def test_a_flag_that_may_not_be_written(desk: Desk) -> None:

@@ -45,10 +45,10 @@ def test_they_are_what_they_are_here() -> None:
 
 
 def test_frames_larger_than_a_pipe() -> None:
-    some = [ContactRow(name="x", phones=(("Phone", "+49 30 1234567 " * 10),) * 20) for _ in range(2000)]
+    some = [ContactRow(name="x", phones=(("Phone", f"+49301{place:06}"),)) for place in range(10_000)]
     with Parser("DE") as parser:
         parser.send(some)
-        assert len(parser.take().phones) == 2000
+        assert [*parser.take().phones[-1].numbers] == [49301009999]
 
 
 @pytest.mark.parametrize("sent", [False, True])

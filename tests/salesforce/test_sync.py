@@ -167,6 +167,22 @@ async def test_what_concerns_all_ends_the_round_and_keeps_what_is_stored(
     assert sync.requests("POST .*/jobs/query") == 3  # nothing was begun twice
 
 
+async def test_a_mistake_of_ours_stops_one_object(sync: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = sync.client.start_job
+
+    def start_job(soql: str) -> str:
+        if "FROM Account" in soql:
+            raise ZeroDivisionError
+        return asked(soql)
+
+    monkeypatch.setattr(sync.client, "start_job", start_job)
+    with pytest.raises(ZeroDivisionError):
+        await sync.run()
+    assert sync.rows("SELECT DISTINCT kind FROM contacts ORDER BY 1") == [("Contact",), ("Lead",)]
+    monkeypatch.undo()
+    await sync.in_step()
+
+
 async def test_objects_are_described_once_an_hour(sync: Sync) -> None:
     await sync.run()
     first = sync.requests("GET .*/describe")
@@ -330,3 +346,54 @@ async def test_merged_persons(persons: Sync, objects: list[str], days: int) -> N
     persons.clock.forward(days=days)
     await persons.in_step()
     assert await persons.database.read(lambda conn: resolve(conn, str(gone))) == stays
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_a_filter_of_contacts_is_not_asked_of_persons(persons: Sync, full: bool) -> None:
+    persons.configure(filters={"Contact": "LastName = 'Ana'"})
+    for _ in range(2):
+        assert (await persons.run(full=full)).errors == []
+        rows = persons.rows("SELECT name FROM contacts WHERE kind = 'Contact' ORDER BY 1")
+        assert rows == [("Ana",), ("Bea",), ("Caio",), ("Dora",)]
+        persons.clock.forward(minutes=5)
+        persons.org.update("Account", account_of(persons, "Bea"), {"PersonMobilePhone": "+351 912345000"})
+
+
+# --- where it leads to
+
+
+async def test_another_org_is_read_as_a_whole(sync: Sync) -> None:
+    await sync.in_step()
+    everybody = sync.one("SELECT count(*) FROM contacts")
+    sync.server.oauth.organization = (
+        "00D5g000000zzzzEAA"  # as after the refresh of a sandbox: the same records
+    )
+    gone = account_of_any(sync)
+    sync.org.delete("Account", gone)
+    sync.org.purge("Account", gone)
+    sync.configure()
+    for dry_run in (True, False):
+        outcome = await sync.run(dry_run=dry_run)
+        assert outcome.notes == [
+            "this is another org (00D5g000000zzzz) than before (00D5g0000000001): everything is read anew"
+        ]
+        assert {each.how for each in outcome.objects if each.how} == {"full"}
+        assert part(outcome, "Account").removed == 1
+    sync.check()
+    assert sync.one("SELECT count(*) FROM contacts") < everybody
+    outcome = await sync.run()
+    assert outcome.notes == []
+    assert part(outcome, "Contact").how == "changes"
+
+
+async def test_accounts_that_are_hidden_between_two_rounds_stop_nobody_else(sync: Sync) -> None:
+    sync.configure(objects=["Contact", "Lead"])
+    await sync.in_step()
+    sync.clock.forward(minutes=5)
+    sync.org.hide("Account")
+    sync.org.create("Contact", {"LastName": "Neu", "Phone": "+49 30 1234567"})
+    outcome = await sync.run()
+    assert outcome.errors == []
+    assert "names of accounts" in outcome.notes[0]
+    assert part(outcome, "Lead").how == "changes"
+    assert sync.one("SELECT count(*) FROM contacts WHERE name = 'Neu'") == 1

@@ -288,11 +288,15 @@ async def test_who_was_not_met_page_by_page(database: Database) -> None:
     assert await database.read(lambda conn: sync.count_kind(conn, "Account")) == 0
     await database.write(lambda conn: sync.mark_seen(conn, [names[0], names[4]]))
     await database.write(lambda conn: sync.mark_seen(conn, [names[4], BEN]))
+    for after, page in (("", names[:5]), (names[4], names[5:])):
+        found = await database.read(partial(sync.known, kind="Contact", after=after, limit=5))
+        assert found == page
     pages = [await unseen()]
     while pages[-1]:
         pages.append(await unseen(pages[-1][-1]))
     assert pages == [names[1:3], [names[3], names[5]], names[6:8], names[8:], []]
-    await database.write(lambda conn: sync.begin_seen(conn, "Contact"))
+    forgotten = [await database.write(lambda conn: sync.forget_seen(conn, 2)) for _ in range(3)]
+    assert forgotten == [2, 1, 0]
     assert await unseen() == names[:2]
 
 
