@@ -38,6 +38,7 @@ class WorkerLink(asyncio.Protocol):
         self._journal = journal
         self._lookups = lookups
         self._told = told
+        self._last: Mapping[str, Any] = {}  # what was told
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -65,6 +66,8 @@ class WorkerLink(asyncio.Protocol):
         self._journal.disconnected()
         if self._lookups is not None:
             self._lookups.disconnected()
+        if self._told is not None and self._last:
+            self._told({**self._last, "up": 0, "error": "the worker is away"})
 
     def pause_writing(self) -> None:
         """Say no more than what is on its way: the worker is behind."""
@@ -85,6 +88,7 @@ class WorkerLink(asyncio.Protocol):
         elif kind == "salesforce":
             if self._lookups is not None:
                 self._lookups.told(message["lookups"])
+            self._last = message
             if self._told is not None:
                 self._told(message)
 

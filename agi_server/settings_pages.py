@@ -32,7 +32,8 @@ Of the values given for a setting the last of these wins:
 1. the settings file;
 2. a systemd credential called `section.key` (secrets and files only, see `systemd/ostiary.service`);
 3. the environment variable in the table. A list is written as JSON (`["10.0.0.0/8", "::1"]`) or with commas
-   (`10.0.0.0/8, ::1`); a table as JSON (`{"Lead": "Status <> 'Junk'"}`); yes and no as `true` and `false`, `yes` and `no`, `on` and `off`, `1` and `0`.
+   (`10.0.0.0/8, ::1`), a table as JSON (`{"Lead": "Status <> 'Junk'"}`); yes and no as `true` and `false`, `yes`
+   and `no`, `on` and `off`, `1` and `0`.
 
 A secret `x` may be given as `x_file` instead, the path of a file that holds it. A credential called
 `salesforce.private_key` stands for `salesforce.private_key_file`, one called `salesforce.ca` for

@@ -104,7 +104,7 @@ class House:
 
     async def until_row(self, sql: str) -> Any:
         """Return the first row of a query once there is one; the journal comes behind the answer."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (rows := await self.rows(sql)):
                 await asyncio.sleep(0.02)
         return rows[0]

@@ -45,7 +45,7 @@ async def verdict(port: int, number: str = KNOWN) -> tuple[str, str]:
 
 
 async def _until_verdict(port: int, wanted: tuple[str, str]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await verdict(port) != wanted:
             await asyncio.sleep(0.1)
 
@@ -55,7 +55,7 @@ def log_of(config: Path) -> str:
 
 
 async def until_logged(config: Path, text: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while text not in log_of(config):
             await asyncio.sleep(0.02)
 
@@ -285,7 +285,7 @@ async def test_a_thousand_calls_leave_no_descriptor_behind(tmp_path: Path) -> No
         before = _open_descriptors()
         for _ in range(1000):
             await ostiary.ask("incoming", KNOWN)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while _open_descriptors() > before:
                 await asyncio.sleep(0.01)
 

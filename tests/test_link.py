@@ -30,7 +30,7 @@ async def ends() -> AsyncIterator[tuple[asyncio.Transport, ServerLink, WorkerLin
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -41,6 +41,15 @@ async def test_what_the_worker_says_of_salesforce_is_told(ends: Any) -> None:
     await worker.send(("salesforce", {"up": 0, "lookups": "no"}))
     await until(lambda: len(told) == 2)
     assert told == [{"up": 1, "lookups": ""}, {"up": 0, "lookups": "no"}]
+
+
+async def test_a_worker_that_is_gone_keeps_nothing_in_step(ends: Any) -> None:
+    _, worker, _, told = ends
+    await worker.send(("salesforce", {"up": 1, "ok_at": 7, "lookups": ""}))
+    await until(lambda: told)
+    worker.close()
+    await until(lambda: len(told) == 2)
+    assert told[1] == {"up": 0, "ok_at": 7, "lookups": "", "error": "the worker is away"}
 
 
 async def test_confirmations_and_other_lines_share_the_socket(ends: Any) -> None:
@@ -69,7 +78,7 @@ async def test_lines_of_several_tasks_are_whole(ends: Any) -> None:
     sending = [asyncio.create_task(worker.send(("salesforce", {"lookups": text}))) for text in texts]
     await asyncio.sleep(0)
     transport.resume_reading()
-    await asyncio.wait_for(asyncio.gather(*sending), 20)
+    await asyncio.wait_for(asyncio.gather(*sending), 60)
     await until(lambda: len(told) == len(texts))
     assert [each["lookups"] for each in told] == texts
 

@@ -16,13 +16,14 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from agi_server import supervisor
 from agi_server.calls.call import Call, Decision, Verdict
 from agi_server.calls.directory import Rule, RuleKind
 from agi_server.calls.numbers import normalise
 from agi_server.journal import Journal
 from agi_server.link import ServerLink
 from agi_server.metrics import Metrics
-from agi_server.supervisor import LAST_WORDS, worker
+from agi_server.supervisor import worker
 from agi_server.worker import NICENESS, store_records, write_journal
 from storage.blacklist import add_rule, list_rules
 from storage.database import Database
@@ -80,7 +81,7 @@ def readable(end: socket.socket) -> bool:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until something is so; the processes it waits for tell nobody."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -138,7 +139,7 @@ async def test_the_worker_writes_what_it_was_sent_after_its_parent_is_gone(
     for number in range(50):
         ours.sendall(orjson.dumps((number + 1, "call", call_row(str(number)))) + b"\n")
     ours.close()
-    assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert await asyncio.wait_for(process.wait(), 60) == 0
     assert len(await rows(database)) == 50
 
 
@@ -149,7 +150,7 @@ async def test_a_parent_that_died_before_it_read_a_confirmation_is_no_error(data
     ours.sendall(orjson.dumps((1, "call", call_row("1"))) + b"\n")
     await until(lambda: readable(ours))
     ours.close()  # with the confirmation unread: the other end is told of a reset
-    await asyncio.wait_for(writing, 20)
+    await asyncio.wait_for(writing, 60)
     link.close()
     assert len(await rows(database)) == 1
 
@@ -165,12 +166,12 @@ async def test_a_question_is_not_behind_a_commit(database: Database) -> None:
     for number in range(1, 4):
         ours.sendall(orjson.dumps((number, "call", call_row(str(number)))) + b"\n")
         ours.sendall(orjson.dumps((0, "lookup", {"id": number})) + b"\n")
-        assert await asyncio.wait_for(asked.get(), 20) == {"id": number}
+        assert await asyncio.wait_for(asked.get(), 60) == {"id": number}
     assert not readable(ours)
     locker.execute("COMMIT")
     locker.close()
     ours.shutdown(socket.SHUT_WR)
-    await asyncio.wait_for(writing, 20)
+    await asyncio.wait_for(writing, 60)
     link.close()
     confirmed = ours.recv(4096).split()
     ours.close()
@@ -189,7 +190,7 @@ async def test_what_is_read_ahead_is_bounded_and_written_to_the_end(
     ours.sendall(b"".join(lines))
     ours.shutdown(socket.SHUT_WR)
     link = ServerLink(theirs)
-    await asyncio.wait_for(write_journal(database, link), 20)
+    await asyncio.wait_for(write_journal(database, link), 60)
     link.close()
     assert ours.recv(4096).split() == [b"2", b"4", b"6", b"8", b"10", b"11"]
     ours.close()
@@ -202,7 +203,7 @@ async def test_a_question_nobody_takes_is_no_record(database: Database) -> None:
     ours.sendall(orjson.dumps((7, "call", call_row("1"))) + b"\n")
     ours.shutdown(socket.SHUT_WR)
     link = ServerLink(theirs)
-    await asyncio.wait_for(write_journal(database, link), 20)
+    await asyncio.wait_for(write_journal(database, link), 60)
     link.close()
     assert ours.recv(4096) == b"7\n"
     ours.close()
@@ -223,15 +224,18 @@ async def test_the_worker_lets_calls_go_first(config: Path) -> None:
 async def test_ctrl_c_in_our_terminal_does_not_reach_the_worker(config: Path) -> None:
     others = await children_of(os.getpid())
     async with worker(Journal(Metrics()), config):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (workers := set(await children_of(os.getpid())) - set(others)):
                 await asyncio.sleep(0.01)
         assert {os.getsid(child) for child in workers} == workers
 
 
 @pytest.mark.usefixtures("database")
-async def test_nobody_waits_for_a_worker_when_all_tasks_are_cancelled(config: Path) -> None:
+async def test_nobody_waits_for_a_worker_when_all_tasks_are_cancelled(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the second Ctrl-C does."""
+    monkeypatch.setattr(supervisor, "LAST_WORDS", 300.0)
     journal = Journal(Metrics())
     journal.decided(decision("1"), STARTED)
 
@@ -241,11 +245,10 @@ async def test_nobody_waits_for_a_worker_when_all_tasks_are_cancelled(config: Pa
 
     serving = asyncio.create_task(serve())
     await until(lambda: journal.state() == "ok")
-    started = time.monotonic()
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
-    await asyncio.wait([serving])
-    assert time.monotonic() - started < LAST_WORDS / 2
+    async with asyncio.timeout(100):
+        await asyncio.wait([serving])
 
 
 async def test_a_batch_sent_twice_counts_once(database: Database) -> None:

@@ -21,12 +21,15 @@ from rich.progress import Progress as Bar
 
 from agi_server.cli.context import database, print_json, print_table, run, settings_of
 from agi_server.errors import InputError, OstiaryError, SettingsError
+from agi_server.salesforce import report
 from agi_server.salesforce.client import Client
 from agi_server.salesforce.lock import salesforce_lock
 from agi_server.salesforce.outcome import Outcome, Progress, Report
 from agi_server.salesforce.sync import synchronise
 from agi_server.settings import Settings
 from agi_server.settings_file import storage_url
+from storage import salesforce_state
+from storage.database import Database
 from storage.engine import sqlite_path
 from storage.sync import export_unread
 
@@ -99,10 +102,10 @@ def _synchronised(
             "salesforce.client_id is not set: there is nobody to sign in as (docs/salesforce.md says what to set)"
         )
 
-    async def work(report: Report) -> Outcome:
+    async def work(show: Report) -> Outcome:
         def both(progress: Progress) -> None:
             told.outcome = progress.outcome
-            report(progress)
+            show(progress)
 
         async with database(settings) as opened:
             with Client(section, directory) as client:
@@ -115,13 +118,29 @@ def _synchronised(
                     accept_removals=accept_removals,
                     report=both,
                 )
+                if not dry_run:
+                    await _note(opened, client, outcome)
                 if client.usage is not None:
                     used, total = client.usage
                     outcome.notes.append(f"{used:,} of {total:,} API calls of the last 24 hours are used")
                 return outcome
 
-    with salesforce_lock(directory, WAIT), _reporter() as report:
-        return run(work(report))
+    with salesforce_lock(directory, WAIT), _reporter() as show:
+        return run(work(show))
+
+
+async def _note(database: Database, client: Client, outcome: Outcome) -> None:
+    """Keep how it went for `ostiary check`, as the worker's rounds do."""
+    now = time.time()
+    stand = report.Report(await database.read(lambda conn: salesforce_state.get(conn, report.STATE)), now)
+    stand.called(outcome.calls, now)
+    stand.usage = (client.usage.used, client.usage.total) if client.usage is not None else None
+    stand.notes = outcome.all_notes
+    if outcome.errors:
+        stand.failed("part", "; ".join(outcome.errors), now)
+    else:
+        stand.succeeded(now)
+    await database.write(lambda conn: salesforce_state.put(conn, report.STATE, stand.kept(), int(now)))
 
 
 @contextmanager

@@ -150,10 +150,7 @@ class Exchange:
         for part in outcome.objects:
             counts = {what: getattr(part, what) for what in WHAT}
             self._report.counted(part.sobject, counts)
-        self._report.notes = [
-            *outcome.notes,
-            *(f"{part.sobject}: {note}" for part in outcome.objects for note in part.notes),
-        ]
+        self._report.notes = outcome.all_notes
         return "; ".join(filter(None, (stuck, *outcome.errors)))
 
     async def _open(self) -> Client:

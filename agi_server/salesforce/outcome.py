@@ -82,6 +82,11 @@ class Outcome:
         """Return why objects are not in step, each with its name."""
         return [f"{part.sobject}: {part.error}" for part in self.objects if part.error]
 
+    @property
+    def all_notes(self) -> list[str]:
+        """Return what is not read and why, with the object where it concerns one."""
+        return [*self.notes, *(f"{part.sobject}: {note}" for part in self.objects for note in part.notes)]
+
     def as_dict(self) -> dict[str, object]:
         """Return it for another program."""
         return {

@@ -59,6 +59,7 @@ def test_the_directory_comes_in_step(ostiary: Ostiary, server: OrgServer, config
     assert "changes" in ostiary("sync").stdout
     same(config, server)
     assert "full" in ostiary("sync", "--full").stdout
+    assert "sync             last in step" in ostiary("check").stdout
 
 
 @pytest.mark.usefixtures("server")

@@ -105,7 +105,7 @@ async def server_of(handler: Handler) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        await asyncio.wait_for(asyncio.gather(*handled), 10)
+        await asyncio.wait_for(asyncio.gather(*handled), 60)
 
 
 DIALOGUE = [

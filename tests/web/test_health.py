@@ -183,7 +183,7 @@ async def test_a_request_that_does_not_end_does_not_stop_the_end(monkeypatch: py
         asked.set()
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with serve_http(application, ANYWHERE) as [address]:
             request = asyncio.create_task(ask(address, "/forever"))
             await asked.wait()
@@ -200,7 +200,7 @@ async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         writer.close()
         idle[0][1].close()
         await idle[0][1].wait_closed()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:  # until the server has noticed
                 try:
                     assert (await ask(address)).status_code == 200
@@ -213,7 +213,7 @@ async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_connections_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "LIFETIME", 0.05)
-    async with asyncio.timeout(10), serve_http(app(), ANYWHERE) as [address]:
+    async with asyncio.timeout(60), serve_http(app(), ANYWHERE) as [address]:
         host, _, port = address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         assert await reader.read() == b""
