@@ -23,10 +23,12 @@ LOOK = 0.1  # seconds between two tries
 def salesforce_lock(directory: Path, wait: float) -> Iterator[None]:
     """Hold the lock of this state directory, waited for at most `wait` seconds (on this thread).
 
-    Raises SalesforceBusy when another process has it, SalesforceError when the file cannot be used.
+    The directory is made where it is missing. Raises SalesforceBusy when another process has the lock,
+    SalesforceError when the file cannot be used.
     """
     path = directory / FILE
     try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         # Not through a link: root would give away, and empty, whatever the service's user lets it point to.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:

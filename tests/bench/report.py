@@ -170,6 +170,7 @@ def sync(result: Sync) -> str:
         "CPU meanwhile: answering process; stand-in for Salesforce": (
             f"{result.server_cpu:.1f}; {result.org_cpu:.1f} s"
         ),
+        "other programs on the machine meanwhile": f"{result.others:.0f} % of its CPU",
         "of the CPU: HTTP and CSV / mapping / parsing numbers / storing": (
             " / ".join(f"{shares.share(getattr(shares, kind)):.0f}" for kind in kinds) + " %"
         ),

@@ -9,10 +9,12 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agi_server.calls.numbers import read_field
-from tests.bench import compare, data, load, processes, report
+from agi_server.salesforce.lock import salesforce_lock
+from tests.bench import compare, data, load, parts, processes, report, sync
 from tests.bench.__main__ import main
 from tests.bench.compare import LINES, OSTIARY, PANORAMISK, RESPONDER, SERVERS, WHOLE, Comparison, Figures
 
@@ -44,10 +46,21 @@ def test_the_whole_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert all(scale[key] > 0 for key in ("ready_seconds", "resident", "unique", "database"))
     assert all(scale[kind]["rows"] > 0 < scale[kind]["cpu_seconds"] for kind in ("clean", "messy"))
 
+    kept = figures["sync"]
+    assert (kept["contacts"], kept["accounts"], kept["changes"]) == (250, 75, 50)
+    assert kept["lost"] == 0
+    assert kept["journalled"] == kept["calls"] > 50
+    assert kept["parts"]["records"] == 250
+    times = ("full_seconds", "unchanged_seconds", "changed_seconds", "worker_cpu", "server_cpu", "org_cpu")
+    assert 0 <= kept["others"] <= 100
+    assert all(kept[key] > 0 for key in (*times, "worker_memory", "all_memory"))
+    assert 0 < kept["during"]["p50"] <= kept["during"]["p99"] <= kept["during"]["longest"]
+
     printed = capsys.readouterr().out
     assert f"| {OSTIARY} " in printed
     assert "CPU per call, 64 at once" in printed
     assert "start to first answer" in printed
+    assert "| round with 50 changes" in printed
 
 
 def test_the_block_is_an_asterisks() -> None:
@@ -102,6 +115,66 @@ def test_a_silent_server_costs_the_limit_and_no_more() -> None:
     assert result.seconds < 2  # a bound, not a speed
 
 
+def test_a_steady_stream_calls_until_it_is_ended_and_keeps_every_answer() -> None:
+    ended = threading.Event()
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            _serve(listener, 5, [b"VERBOSE one\n"], heard)
+            ended.set()
+            listener.close()
+
+        server = threading.Thread(target=serve)
+        server.start()
+        stream = load.steady(listener.getsockname()[1], 100, ["1", "2"], ended)
+        server.join()
+    assert len(stream.answered) == len(heard) == 5
+    assert stream.calls >= 5
+    began = [call.began for call in stream.answered]
+    assert began == sorted(began)
+    assert stream.between([(began[1], began[3])]) == sorted(
+        call.milliseconds for call in stream.answered[1:3]
+    )
+
+
+def test_a_round_is_seen_by_its_lock(tmp_path: Path) -> None:
+    rounds = sync.Rounds(tmp_path)
+    assert not rounds.running()
+    with salesforce_lock(tmp_path, 0):
+        assert rounds.running()
+        assert not sync.Rounds(tmp_path / "elsewhere").running()
+        assert rounds.begun() <= time.perf_counter()
+    assert not rounds.running()
+    assert rounds.over() <= time.perf_counter()
+
+
+def test_a_worker_that_waits_is_drained_and_one_that_works_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "DRAIN", 0.5)
+    rounds = sync.Rounds(tmp_path)
+    ended = threading.Event()
+    busy = threading.Thread(target=lambda: [sum(range(10_000)) for _ in iter(ended.is_set, True)])
+    with salesforce_lock(tmp_path, 0):
+        busy.start()
+        try:
+            assert sync._drained(psutil.Process(), rounds) == 0.0
+        finally:
+            ended.set()
+            busy.join()
+        monkeypatch.setattr(sync, "DRAIN", 60.0)
+        assert sync._drained(psutil.Process(), rounds) > 0.0
+    assert sync._drained(psutil.Process(), rounds) == 0.0  # the round is over
+
+
+def test_one_caller_in_ten_is_a_stranger() -> None:
+    numbers = [f"+49305550{place:02d}" for place in range(90)]
+    mixed = sync._with_strangers(numbers)
+    assert [number for number in mixed if number in numbers] == numbers
+    assert len({*mixed} - {*numbers}) == 10
+
+
 def test_cpu_time_is_that_of_the_process() -> None:
     assert abs(processes.cpu_seconds(os.getpid()) - time.process_time()) < 0.1
     assert processes.cpu_seconds(2**22 + 1) == 0.0  # no such process
@@ -141,6 +214,20 @@ def test_aims_say_met_or_by_how_much_not() -> None:
         Comparison(contacts=1, calls=1, rounds=1, figures=figures, variables={}, answered=1, journalled=1)
     )
     assert [row[-1] for row in verdicts] == ["met", "missed by 11 %", "met", "met", "missed by 25 %"]
+
+
+def test_aims_of_the_synchronisation() -> None:
+    measured = sync.Sync(
+        contacts=10, accounts=3, full_seconds=151.5, worker_cpu=1, parser_cpu=1, server_cpu=1, org_cpu=1, others=0,
+        worker_memory=150, all_memory=290, parts=parts.Parts(10, 1, 2, 3, 4), unchanged_seconds=1, changes=5,
+        changed_seconds=3, rate=50, without=sync.Calls(9, 1, 2, 3), during=sync.Calls(9, 1, 4, 3), pauses=1,
+        calls=20, lost=1, journalled=19,
+    )  # fmt: skip
+    verdicts = [row[-1] for row in report.sync_aims(measured)]
+    assert verdicts == ["missed by 1 %", "met", "met", "missed by 33 %", "missed"]
+    printed = report.sync(measured)
+    assert "10 / 20 / 30 / 40 %" in printed
+    assert "| 1.00 × | 2.00 × | 1.00 × |" in printed
 
 
 def test_medians_are_of_rounds_and_losses_add_up() -> None:

@@ -110,7 +110,8 @@ def test_what_root_locks_the_service_can_lock_as_well(tmp_path: Path) -> None:
     assert (found.st_uid, found.st_gid) == (65534, 65534)
 
 
-def test_a_directory_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "no").write_text("a file")
     with pytest.raises(SalesforceError, match="must be able to write"), salesforce_lock(tmp_path / "no", 0):
         pytest.fail("held")
 
@@ -122,3 +123,9 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(SalesforceError, match="cannot be opened"), salesforce_lock(tmp_path, 0):
         pytest.fail("held")
     assert target.read_text() == "root's"
+
+
+def test_the_directory_is_made(tmp_path: Path) -> None:
+    directory = tmp_path / "state" / "ostiary"
+    with salesforce_lock(directory, 0):
+        assert (directory / "salesforce.lock").exists()
