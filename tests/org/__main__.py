@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from tests.org.people import populate
@@ -30,16 +31,21 @@ def main() -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    org = Org(person_accounts=options.person_accounts)
-    if options.people:
-        populate(org, options.people, seed=options.seed)
-    with running(org, options.port) as server:
-        flows = ["client-credentials", "web-server", "password", *(["jwt-bearer"] if options.keys else [])]
-        settings = {flow: server.settings(flow, options.keys) for flow in flows}
-        if options.settings:
-            options.settings.write_text(toml(settings["client-credentials"]))
-        print(json.dumps({"url": server.url, "settings": settings}), flush=True)
-        ended.wait()
+    with closing(Org(person_accounts=options.person_accounts)) as org:
+        if options.people:
+            populate(org, options.people, seed=options.seed)
+        with running(org, options.port) as server:
+            flows = [
+                "client-credentials",
+                "web-server",
+                "password",
+                *(["jwt-bearer"] if options.keys else []),
+            ]
+            settings = {flow: server.settings(flow, options.keys) for flow in flows}
+            if options.settings:
+                options.settings.write_text(toml(settings["client-credentials"]))
+            print(json.dumps({"url": server.url, "settings": settings}), flush=True)
+            ended.wait()
 
 
 def toml(settings: Mapping[str, str | bool]) -> str:
