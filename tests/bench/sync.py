@@ -126,6 +126,7 @@ def measure(
     rounds_unchanged: int = 3,
 ) -> Sync:
     """Measure in a new state directory."""
+    state = state.resolve()
     state.mkdir()
     say(f"filling an org with {contacts:,} contacts and {accounts:,} accounts")
     with _org(contacts, accounts) as (org, told):
@@ -141,9 +142,10 @@ def measure(
         )
         callers = _with_strangers(told["callers"])
         with processes.ostiary(state) as server, _calling(server, rate, callers) as calling:
-            rounds = Rounds(state)
+            worker = _worker(server)
+            rounds = Rounds(state, worker.pid)
             say("full synchronisation")
-            full = _full(server, org, rounds, spells or spells_for(contacts + accounts))
+            full = _full(server, worker, org, rounds, spells or spells_for(contacts + accounts))
             say("rounds without changes")
             unchanged = median([_seconds(rounds.next()) for _ in range(rounds_unchanged)])
             say(f"{changes:,} changes")
@@ -233,20 +235,26 @@ def _calling(server: Server, rate: float, callers: list[str]) -> Iterator[Callab
             ended.set()
 
 
-class Rounds:
-    """The worker's rounds, seen from outside: whoever is at one holds a lock, and the kernel lists who does."""
+def _worker(server: Server) -> psutil.Process:
+    _wait_for(lambda: bool(server.process.children()), "the worker")
+    (worker,) = server.process.children()
+    return worker
 
-    def __init__(self, state: Path) -> None:
-        self._path = state / LOCK
+
+class Rounds:
+    """The rounds of a process, seen from outside: during one, it has the file of their lock open."""
+
+    def __init__(self, state: Path, process: int) -> None:
+        self._lock = str(state / LOCK)
+        self._files = Path(f"/proc/{process}/fd")
 
     def running(self) -> bool:
         """Return whether a round goes on."""
-        try:
-            inode = self._path.stat().st_ino
-        except FileNotFoundError:
-            return False
-        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-        return any(" FLOCK " in lock and f":{inode} " in lock and "->" not in lock for lock in locks)
+        for file in self._files.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since
+                if str(file.readlink()) == self._lock:
+                    return True
+        return False
 
     def begun(self) -> float:
         """Wait for a round to begin; return when it did."""
@@ -279,10 +287,10 @@ def _wait_for(happened: Callable[[], bool], what: str, seconds: float = PATIENCE
 # --- the first synchronisation
 
 
-def _full(server: Server, org: psutil.Process, rounds: Rounds, spells: Spells) -> Full:
+def _full(
+    server: Server, worker: psutil.Process, org: psutil.Process, rounds: Rounds, spells: Spells
+) -> Full:
     full = Full()
-    _wait_for(lambda: bool(server.process.children()), "the worker")
-    (worker,) = server.process.children()
     before = _cpu(server, worker, org)
     began = rounds.begun()
     resumed = began

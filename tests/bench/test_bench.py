@@ -139,11 +139,12 @@ def test_a_steady_stream_calls_until_it_is_ended_and_keeps_every_answer() -> Non
 
 
 def test_a_round_is_seen_by_its_lock(tmp_path: Path) -> None:
-    rounds = sync.Rounds(tmp_path)
+    rounds = sync.Rounds(tmp_path, os.getpid())
     assert not rounds.running()
     with salesforce_lock(tmp_path, 0):
         assert rounds.running()
-        assert not sync.Rounds(tmp_path / "elsewhere").running()
+        assert not sync.Rounds(tmp_path / "elsewhere", os.getpid()).running()
+        assert not sync.Rounds(tmp_path, os.getppid()).running()
         assert rounds.begun() <= time.perf_counter()
     assert not rounds.running()
     assert rounds.over() <= time.perf_counter()
@@ -153,7 +154,7 @@ def test_a_worker_that_waits_is_drained_and_one_that_works_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sync, "DRAIN", 0.5)
-    rounds = sync.Rounds(tmp_path)
+    rounds = sync.Rounds(tmp_path, os.getpid())
     ended = threading.Event()
     busy = threading.Thread(target=lambda: [sum(range(10_000)) for _ in iter(ended.is_set, True)])
     with salesforce_lock(tmp_path, 0):

@@ -35,6 +35,7 @@ def main() -> None:
         if options.people:
             populate(org, options.people, seed=options.seed)
         with running(org, options.port) as server:
+            signal.signal(signal.SIGUSR1, lambda *_: server.open_port())  # who closed it cannot ask for that
             flows = [
                 "client-credentials",
                 "web-server",

@@ -26,7 +26,7 @@ MOST_LOGINS = 3
 
 def nobody_listens_at_first(directory: Path) -> None:
     with stand_in() as org:
-        org.do("close_port", seconds=25)
+        org.close_port()
         with place(directory, org, lookup=True) as here:
             here.until_alarm("down")
             here.callers.more()
@@ -35,6 +35,7 @@ def nobody_listens_at_first(directory: Path) -> None:
             assert "no connection" in found["sync"]["text"]
             assert found["sync"]["hint"]
             assert found["Salesforce"]["verdict"] == "FAIL"
+            org.open_port()
             mended(here)
 
 
@@ -43,8 +44,9 @@ def nobody_listens_in_the_middle_of_a_full_load(directory: Path) -> None:
         org.do("fault", "slow", times=None, path="/results", seconds=0.5)
         with place(directory, org) as here:
             until(lambda: org.asked("/results") >= 4, "results of a full load", pause=0.02)
-            org.do("close_port", seconds=12)
-            here.until_alarm("down")
+            org.close_port()
+            here.until_alarm("down", 2)
+            org.open_port()
             assert here.rows("SELECT 1 FROM contacts WHERE salesforce_id IS NOT NULL LIMIT 1")
             mended(here)
             assert org.do("statistics")["jobs"] == 3  # each went on where it was

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -110,13 +111,22 @@ def asked_for(request: pytest.FixtureRequest) -> set[str]:
 class SteeredOrg:
     """The stand-in in another process."""
 
-    def __init__(self, url: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, url: str, settings: Mapping[str, Any], running: subprocess.Popen[bytes]) -> None:
         self.url = url
         self.settings = settings
+        self._running = running
 
     def do(self, verb: str, *args: object, **options: object) -> Any:
         """Have the stand-in do something; see tests/org/control.py."""
         return steer(self.url, verb, *args, **options)
+
+    def close_port(self) -> None:
+        """Cut all connections, and refuse new ones."""
+        self.do("close_port", seconds=3600)
+
+    def open_port(self) -> None:
+        """Listen again."""
+        self._running.send_signal(signal.SIGUSR1)
 
     def query(self, soql: str, /, *, deleted: bool = False) -> list[dict[str, Any]]:
         return list(self.do("query", soql, deleted=deleted))
@@ -141,7 +151,7 @@ def stand_in(*, people: int = PEOPLE, seed: int = 1) -> Iterator[SteeredOrg]:
     assert running.stdout is not None
     try:
         told = json.loads(running.stdout.readline())
-        org = SteeredOrg(told["url"], told["settings"]["client-credentials"])
+        org = SteeredOrg(told["url"], told["settings"]["client-credentials"], running)
         user = {"LastName": "Ana's agent", "Email": "ana@ostiary.example", "Username": "ana@ostiary.example"}
         owner = org.do("create", "User", user | {"Alias": "ana"})
         contact = {"FirstName": "Ana", "LastName": "Muñoz", "Phone": "+49 30 23125010", "OwnerId": owner}
