@@ -22,6 +22,7 @@ ROWS = [
 
 def on_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> str:
     """Return what a terminal of this width shows."""
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one has no width of its own
     terminal = Console(
         file=io.StringIO(), force_terminal=True, width=width, color_system=None, highlight=False
     )
