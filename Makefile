@@ -2,6 +2,7 @@
 # make test   set up (system packages too when run as root on Debian), lint, type-check, run every test
 # make bench  measure; prints the tables of the README
 # make check  lint and types only
+# make screenshots  make the pictures of the docs anew
 # make lock   pin the newest versions of everything (needs uv)
 # make install PREFIX=/opt/ostiary   a virtual environment to run the service from
 
@@ -11,7 +12,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CODE   := agi_server storage tests
 
-.PHONY: demo test check bench lock install clean
+.PHONY: demo test check bench screenshots lock install clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/run.stamp
@@ -20,12 +21,15 @@ demo: $(VENV)/run.stamp
 test: $(VENV)/dev.stamp
 	tests/system-packages
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
+
+screenshots: $(VENV)/dev.stamp
+	OSTIARY_SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -q tests/web/browser/test_pictures.py
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.bench

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import importlib
 import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,10 @@ from agi_server.calls.call import Call, Decision
 from agi_server.calls.decide import decide
 from agi_server.errors import DirectoryError, OstiaryError
 from agi_server.fastagi.server import FastAgiServer
+from agi_server.fastagi.sockets import bind as listen
 from agi_server.fastagi.sockets import inherited_sockets
+from agi_server.feed import Feed
+from agi_server.front_requests import front_requests
 from agi_server.journal import Journal
 from agi_server.logs import log_decision
 from agi_server.lookups import Lookups
@@ -36,7 +39,7 @@ from agi_server.scripts import bind
 from agi_server.scripts.services import Services
 from agi_server.settings import Settings
 from agi_server.settings_file import storage_url
-from agi_server.supervisor import worker
+from agi_server.supervisor import Synchronise, front, worker
 from agi_server.watchdog import watchdog
 from storage.database import Database
 from storage.directory import SqliteDirectory
@@ -46,6 +49,8 @@ from storage.migrate import HEAD, migrate, revision
 log = structlog.get_logger()
 
 WARM_UP = Call(id="warm-up", number="+15550100", name="Ana")
+
+HTTP_BACKLOG = 512  # connections that wait while a front is started again
 
 Ready = Callable[[FastAgiServer], None]
 
@@ -76,8 +81,10 @@ async def serve(
     await _bring_up_to_date(url)
     metrics = Metrics()
     directory = SqliteDirectory(sqlite_path(url), settings)
-    journal = Journal(metrics)
+    feed = Feed()
+    journal = Journal(metrics, keep=settings.journal.enabled, went_on=feed.went_on)
     metrics.journal_pending = journal.pending
+    metrics.front_dropped = lambda: feed.dropped
     lookups = _lookups(settings, metrics)
     database = _Writer(url)
     services = Services(
@@ -85,7 +92,7 @@ async def serve(
         directory=directory,
         journal=journal,
         database=database.open,
-        report=_reporter(settings, metrics, journal),
+        report=_reporter(settings, metrics, journal, feed),
         lookups=lookups,
     )
     decide(WARM_UP, directory, time.time())  # so that no caller pays for what the first call loads
@@ -96,11 +103,19 @@ async def serve(
         parts.callback(directory.close)
         parts.push_async_callback(database.close)
         await server.start(inherited_sockets("fastagi"))
+        synchronise: Synchronise = lambda _wanted: None  # noqa: E731  # nobody is there to do it
         if settings.journal.enabled or settings.salesforce.enabled:
-            told = partial(setattr, metrics, "salesforce")
-            await parts.enter_async_context(worker(journal, config, lookups=lookups, told=told))
-        if settings.http.enabled:
-            await parts.enter_async_context(_http(settings, metrics, directory, journal))
+
+            def told(message: Mapping[str, Any]) -> None:
+                metrics.salesforce = message
+                feed.told(message)
+
+            synchronise = await parts.enter_async_context(worker(journal, config, lookups=lookups, told=told))
+        readiness = partial(_readiness, settings, directory, journal, metrics)
+        feed.heard = front_requests(metrics, journal, readiness, synchronise)
+        listening = [parts.enter_context(each) for each in _listening(settings)]
+        if listening or settings.mqtt.url.get_secret_value():
+            await parts.enter_async_context(front(feed, config, listening))
         parts.push_async_callback(_drain, server, settings.fastagi.drain)
         await parts.enter_async_context(watchdog())
         log.info("answering", version=__version__, fastagi=server.addresses, database=str(sqlite_path(url)))
@@ -128,17 +143,19 @@ def _lookups(settings: Settings, metrics: Metrics) -> Lookups | None:
     return lookups
 
 
-def _reporter(settings: Settings, metrics: Metrics, journal: Journal) -> Callable[[Decision, float], None]:
+def _reporter(
+    settings: Settings, metrics: Metrics, journal: Journal, feed: Feed
+) -> Callable[[Decision, float], None]:
     personal_data = settings.logs.personal_data
-    keep = settings.journal.enabled
     clock = time.time
     bound = log.bind()
 
     def report(decision: Decision, seconds: float) -> None:
         metrics.decided(decision, seconds)
         log_decision(bound, decision, seconds, personal_data)
-        if keep:
-            journal.decided(decision, clock())
+        now = clock()
+        journal.decided(decision, now)
+        feed.decided(decision, now)
 
     def report_later(decision: Decision, seconds: float) -> None:
         """Report behind the answer, in the same turn of the loop."""
@@ -173,34 +190,26 @@ class _Writer:
                 await (await self._opening).close()
 
 
-@asynccontextmanager
-async def _http(
-    settings: Settings, metrics: Metrics, directory: SqliteDirectory, journal: Journal
-) -> AsyncIterator[None]:
-    """Serve health and metrics beside the calls; importing the web parts happens on a thread."""
-    stop = asyncio.Event()
-
-    def readiness() -> Mapping[str, str]:
-        return {
-            "directory": directory.state(),
-            "journal": journal.state() if settings.journal.enabled else "off",
-            "salesforce": _salesforce_state(metrics.salesforce) if settings.salesforce.enabled else "off",
-        }
-
-    async def run() -> None:
-        web = await asyncio.to_thread(importlib.import_module, "agi_server.web.health")
-        try:
-            async with web.serve_http(web.create_app(metrics, readiness), settings.http.listen):
-                await stop.wait()
-        except (OSError, OstiaryError) as error:
-            log.error("HTTP is not served", listen=settings.http.listen, error=str(error))
-
-    task = asyncio.create_task(run())
+def _listening(settings: Settings) -> list[socket.socket]:
+    """Return the socket HTTP is served on: bound here, so that it stays while a front is started again."""
+    if not settings.http.enabled:
+        return []
     try:
-        yield
-    finally:
-        stop.set()
-        await task
+        return [listen(settings.http.listen, HTTP_BACKLOG, setting="http.listen")]
+    except OstiaryError as error:
+        log.error("HTTP is not served", error=str(error))
+        return []
+
+
+def _readiness(
+    settings: Settings, directory: SqliteDirectory, journal: Journal, metrics: Metrics
+) -> Mapping[str, str]:
+    """Return the state of each part of this process."""
+    return {
+        "directory": directory.state(),
+        "journal": journal.state() if settings.journal.enabled else "off",
+        "salesforce": _salesforce_state(metrics.salesforce) if settings.salesforce.enabled else "off",
+    }
 
 
 def _salesforce_state(told: Mapping[str, Any] | None) -> str:

@@ -7,6 +7,9 @@ OstiaryError
 │   └── RemoteProtocolError  the peer's: it sent something no PBX sends
 ├── DirectoryError           the local database cannot be read, written or is not what it should be
 ├── InputError               a value given by a person or a file that cannot be taken as it is
+├── NotFoundError            what was asked for is not there
+├── ConflictError            it cannot be done as things stand: somebody else was quicker, or it is another's to do
+├── AccessError              who asks may not: not logged in, or not allowed to
 └── SalesforceError
     ├── SalesforceDown       it cannot be reached, or what answers is not itself: later again
     ├── SalesforceLoginError it does not let us in: an admin must act
@@ -42,6 +45,22 @@ class DirectoryError(OstiaryError):
 
 class InputError(OstiaryError):
     """A value given by a person or a file cannot be taken as it is."""
+
+
+class NotFoundError(OstiaryError):
+    """What was asked for is not there, or no longer."""
+
+
+class ConflictError(OstiaryError):
+    """It cannot be done as things stand: somebody else changed it in the meantime, or only another may."""
+
+
+class AccessError(OstiaryError):
+    """Who asks is not known (`known` false: logging in helps) or is not allowed to."""
+
+    def __init__(self, text: str, *, known: bool) -> None:
+        super().__init__(text)
+        self.known = known
 
 
 class SalesforceError(OstiaryError):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import orjson
@@ -26,12 +27,45 @@ GATHER = 0.005  # seconds between two writes to the socket at least: on busy day
 LIMIT = 100_000  # records kept for a worker that is away; some 50 MB
 
 
-class Journal:
-    """The sending side, on the event loop of the call path. Writing never waits and never fails."""
+WentOn = Callable[[str, Mapping[str, object]], None]
 
-    def __init__(self, metrics: Metrics, *, limit: int = LIMIT) -> None:
+
+def record_of(decision: Decision) -> dict[str, object]:
+    """Return what the journal keeps of a call as it was decided; `started_at` is missing."""
+    call = decision.call
+    number = decision.number
+    return {
+        "id": call.id,
+        "uniqueid": call.uniqueid,
+        "direction": call.direction,
+        "number": number.e164 or None,
+        "number_text": call.number,
+        "name": decision.display_name or call.name,
+        "did": call.did,
+        "trunk": call.trunk,
+        "contact_id": decision.contact.id if decision.contact else None,
+        "rung": decision.rung,
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "rule_id": decision.rule.id if decision.rule else None,
+        "routed_to": decision.agent.extension if decision.agent else "",
+        "trace": decision.trace,
+    }
+
+
+class Journal:
+    """The sending side, on the event loop of the call path. Writing never waits and never fails.
+
+    Nothing is kept where `keep` is false; `went_on` hears of every call that was answered or ended all the same.
+    """
+
+    def __init__(
+        self, metrics: Metrics, *, limit: int = LIMIT, keep: bool = True, went_on: WentOn | None = None
+    ) -> None:
         self._metrics = metrics
         self._limit = limit
+        self._keep = keep
+        self._went_on = went_on
         self._sequence = 0
         self._pending: deque[tuple[int, bytes]] = deque()  # not yet confirmed, oldest first
         self._unsent: list[bytes] = []  # of those, not yet handed to the socket
@@ -44,35 +78,24 @@ class Journal:
 
     def decided(self, decision: Decision, now: float) -> None:
         """Record one call as it was decided."""
-        call = decision.call
-        number = decision.number
-        self._write(
-            "call",
-            {
-                "id": call.id,
-                "uniqueid": call.uniqueid,
-                "direction": call.direction,
-                "started_at": int(now),
-                "number": number.e164 or None,
-                "number_text": call.number,
-                "name": decision.display_name or call.name,
-                "did": call.did,
-                "trunk": call.trunk,
-                "contact_id": decision.contact.id if decision.contact else None,
-                "rung": decision.rung,
-                "verdict": decision.verdict,
-                "reason": decision.reason,
-                "rule_id": decision.rule.id if decision.rule else None,
-                "routed_to": decision.agent.extension if decision.agent else "",
-                "trace": decision.trace,
-            },
+        self.recorded(record_of(decision), now)
+
+    def recorded(self, record: Mapping[str, object], now: float) -> None:
+        """Record one call as another process decided it (`record_of`)."""
+        if self._keep:
+            self._write("call", {**record, "started_at": int(now)})
+
+    def answered(self, *, call_id: str, uniqueid: str, at: int, extension: str) -> None:
+        """Record who answered a call, while it goes on."""
+        self._call_went_on(
+            "answered", {"call_id": call_id, "uniqueid": uniqueid, "at": at, "extension": extension}
         )
 
     def ended(
         self, *, call_id: str, uniqueid: str, ended_at: int, disposition: str, seconds: int, answered_by: str
     ) -> None:
         """Record how a call went."""
-        self._write(
+        self._call_went_on(
             "ended",
             {
                 "call_id": call_id,
@@ -130,7 +153,13 @@ class Journal:
         if not pending:
             self._idle.set()
 
-    def _write(self, kind: str, record: dict[str, object]) -> None:
+    def _call_went_on(self, kind: str, record: Mapping[str, object]) -> None:
+        if self._went_on is not None:
+            self._went_on(kind, record)
+        if self._keep:
+            self._write(kind, record)
+
+    def _write(self, kind: str, record: Mapping[str, object]) -> None:
         if len(self._pending) >= self._limit:
             self._metrics.journal_dropped()
             return

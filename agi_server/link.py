@@ -4,6 +4,7 @@ One JSON value a line, both ways.
 
     server   [sequence, kind, {…}]                a record of the journal (see journal.py), sequence 1 and up
              [0, "lookup", {id, number}]          a question about a number, +…; no record: it is never sent again
+             [0, "sync", {full, accept_removals}] synchronise with Salesforce at once
     worker   sequence                             all records up to here are committed
              ["found", {id, outcome, why}]        the answer to question `id` (see lookups.py)
              ["salesforce", {…}]                  how the exchange with Salesforce stands (see salesforce/report.py)
@@ -39,11 +40,13 @@ class WorkerLink(asyncio.Protocol):
         self._lookups = lookups
         self._told = told
         self._last: Mapping[str, Any] = {}  # what was told
+        self._transport: asyncio.Transport | None = None  # while a worker is there
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hand over what waits."""
         link = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport = link
         self._journal.connected(link)
         if self._lookups is not None:
             self._lookups.connected(link)
@@ -63,11 +66,17 @@ class WorkerLink(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Remember that nobody listens."""
+        self._transport = None
         self._journal.disconnected()
         if self._lookups is not None:
             self._lookups.disconnected()
         if self._told is not None and self._last:
             self._told({**self._last, "up": 0, "error": "the worker is away"})
+
+    def synchronise(self, wanted: Mapping[str, bool]) -> None:
+        """Have the worker synchronise with Salesforce at once (`full`, `accept_removals`), if it is there."""
+        if self._transport is not None:
+            self._transport.write(orjson.dumps((0, "sync", wanted), option=orjson.OPT_APPEND_NEWLINE))
 
     def pause_writing(self) -> None:
         """Say no more than what is on its way: the worker is behind."""

@@ -78,12 +78,13 @@ class _Histogram:
 class Metrics(Collector):
     """The numbers of one process; `registry` shows them.
 
-    `journal_pending` is asked for at each scrape, `lookups` is read then; `salesforce` is what the worker last said
-    (salesforce/report.py), None where it is not used or has said nothing yet.
+    `journal_pending` and `front_dropped` are asked for at each scrape, `lookups` is read then; `salesforce` is what the
+    worker last said (salesforce/report.py), None where it is not used or has said nothing yet.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.journal_pending: Callable[[], int] = lambda: 0
+        self.front_dropped: Callable[[], int] = lambda: 0
         self.lookups: Mapping[str, int] = dict.fromkeys(OUTCOMES, 0)
         self.salesforce: Mapping[str, Any] | None = None
         self._clock = clock
@@ -100,7 +101,11 @@ class Metrics(Collector):
 
     def decided(self, decision: Decision, seconds: float) -> None:
         """Count a decision that took so long."""
-        self._calls[decision.call.direction, decision.verdict, decision.rung] += 1
+        self.counted(decision.call.direction, decision.verdict, decision.rung, seconds)
+
+    def counted(self, way: Direction, verdict: Verdict, rung: Rung, seconds: float) -> None:
+        """Count a decision of any process."""
+        self._calls[way, verdict, rung] += 1
         self._decisions.observe(seconds)
 
     def opened(self) -> None:
@@ -169,6 +174,9 @@ class Metrics(Collector):
         yield _counter("ostiary_journal_records", "Records of the journal.", self._journal, "outcome")
         yield GaugeMetricFamily(
             "ostiary_journal_pending", "Journal records that are not on disk yet.", self.journal_pending()
+        )
+        yield CounterMetricFamily(
+            "ostiary_front_lines_dropped", "Events the front was too slow for.", self.front_dropped()
         )
         yield CounterMetricFamily(
             "ostiary_log_lines_dropped", "Log lines nobody read in time.", lines_dropped()

@@ -246,10 +246,51 @@ class FastAgi(Section):
 
 
 class Http(Section):
-    """Health, metrics, and later the API and the console."""
+    """The console, the API, phone books, health and metrics."""
 
     enabled: bool = Field(default=True, description="Serve HTTP at all.")
     listen: Address = Field(default="127.0.0.1:8080", description="Address of the HTTP side.")
+    certificate_file: OptionalPath = Field(
+        default=None, description="PEM file of the certificate and its chain: HTTPS instead of plain HTTP."
+    )
+    private_key_file: OptionalPath = Field(default=None, description="PEM file of the certificate's key.")
+    trusted_proxies: tuple[Network, ...] = Field(
+        default=(),
+        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+        examples=[["127.0.0.1", "192.168.7.9"]],
+    )
+    plain_log_in: bool = Field(
+        default=False,
+        description="Take passwords and tokens over plain HTTP from other machines, too: anyone between can read them.",
+    )
+    session_hours: int = Field(
+        default=12,
+        ge=1,
+        le=720,
+        description="A log-in to the console ends when it was not used for so long.",
+        json_schema_extra={"unit": "h"},
+    )
+    language: Literal["auto", "en", "es", "pt", "de"] = Field(
+        default="auto", description="Language of the console; auto: as the browser asks."
+    )
+
+
+class Phonebook(Section):
+    """Directories for IP phones (docs/phonebooks.md)."""
+
+    peers: tuple[Network, ...] = Field(
+        default=(),
+        description="Networks (CIDR) whose phones need no token.",
+        examples=[["192.168.20.0/24"]],
+    )
+    agents: bool = Field(default=True, description="Show agents and their extensions, too.")
+    whole: int = Field(
+        default=1000,
+        ge=1,
+        le=20000,
+        description="Entries at most in a directory that a phone fetches as a whole.",
+        json_schema_extra={"unit": "entries"},
+    )
 
 
 class ReformatEntry(Section):
@@ -429,6 +470,26 @@ class Journal(Section):
         default=365,
         ge=0,
         description="Forget calls after so many days; 0: never.",
+        json_schema_extra={"unit": "d"},
+    )
+
+
+class Reminders(Section):
+    """What people are reminded of."""
+
+    missed_calls: bool = Field(
+        default=True,
+        description="An event for the responsible agent when nobody answered a caller who was let in.",
+    )
+
+
+class Audit(Section):
+    """Who changed what."""
+
+    retention_days: int = Field(
+        default=1095,
+        ge=0,
+        description="Forget changes after so many days; 0: never.",
         json_schema_extra={"unit": "d"},
     )
 
@@ -646,7 +707,7 @@ class Ami(Section):
 
 
 class Mqtt(Section):
-    """MQTT broker; `ostiary check` signs in with it."""
+    """Events by MQTT (docs/events.md)."""
 
     url: Annotated[SecretStr, AfterValidator(_mqtt)] = Field(
         default=SecretStr(""),
@@ -654,6 +715,23 @@ class Mqtt(Section):
         examples=["mqtts://user:password@broker.example:8883"],
     )
     url_file: OptionalPath = Field(default=None, description="File that holds the URL.")
+    ca_file: OptionalPath = Field(
+        default=None, description="Certificate authorities to trust instead of the system's (mqtts)."
+    )
+    prefix: str = Field(
+        default="ostiary", pattern=r"^[^#+/$\x00]+(/[^#+/\x00]+)*$", description="First level of every topic."
+    )
+    queue: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Events kept while the broker is away; the oldest are dropped, and counted.",
+        json_schema_extra={"unit": "events"},
+    )
+    commands: bool = Field(
+        default=False,
+        description="Take commands: who may publish below <prefix>/command changes the blacklist.",
+    )
 
 
 class Settings(Section):
@@ -669,6 +747,9 @@ class Settings(Section):
     routing: Routing = Routing()
     contacts: Contacts = Contacts()
     journal: Journal = Journal()
+    reminders: Reminders = Reminders()
+    audit: Audit = Audit()
+    phonebook: Phonebook = Phonebook()
     logs: Logs = Logs()
     salesforce: Salesforce = Salesforce()
     ami: Ami = Ami()

@@ -1,4 +1,8 @@
-"""Keeps one worker process running beside the call path."""
+"""Keeps a process running beside the call path: the worker, and the front.
+
+Invariant: a process that ends is started again, later and later the sooner it ends, and calls go on meanwhile. It is
+told to end by the end of the socket between it and us, and killed only when it does not.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +10,52 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
+from agi_server.feed import Feed
 from agi_server.journal import Journal
 from agi_server.link import Told, WorkerLink
 from agi_server.lookups import Lookups
 
 log = structlog.get_logger()
 
-FIRST_PAUSE = 0.1  # seconds before a worker that ended is started again; doubled each time
+FIRST_PAUSE = 0.1  # seconds before a process that ended is started again; doubled each time
 LONGEST_PAUSE = 30.0
-LIVED_LONG = 60.0  # a worker that lived so long begins again with the first pause
-LAST_WORDS = 5.0  # seconds a worker has to write what it holds when we stop
+LIVED_LONG = 60.0  # a process that lived so long begins again with the first pause
+LAST_WORDS = 5.0  # seconds it has to finish what it holds when we stop
+
+
+_ENDED = {name: f"the {name} ended; calls go on" for name in ("worker", "front")}
+_NOT_STARTED = {name: f"the {name} does not start" for name in ("worker", "front")}
+
+Synchronise = Callable[[Mapping[str, bool]], None]
 
 
 @contextlib.asynccontextmanager
 async def worker(
     journal: Journal, config: Path | None, *, lookups: Lookups | None = None, told: Told | None = None
-) -> AsyncIterator[None]:
-    """Run a worker, and another one when it ends, until the context is left; see `WorkerLink` for who hears what."""
-    task = asyncio.create_task(_supervise(lambda: WorkerLink(journal, lookups, told), config))
+) -> AsyncIterator[Synchronise]:
+    """Run a worker, and another one when it ends, until the context is left; see `WorkerLink` for who hears what.
+
+    Yields what has the worker synchronise at once.
+    """
+    link: WorkerLink | None = None
+
+    def linked() -> WorkerLink:
+        nonlocal link
+        link = WorkerLink(journal, lookups, told)
+        return link
+
+    def synchronise(wanted: Mapping[str, bool]) -> None:
+        if link is not None:
+            link.synchronise(wanted)
+
+    task = asyncio.create_task(_supervise("worker", linked, config, ()))
     try:
-        yield
+        yield synchronise
     finally:
         drained = asyncio.create_task(journal.drained(LAST_WORDS))
         # The supervisor ends first where all tasks are being cancelled: nobody confirms anything then.
@@ -38,45 +63,68 @@ async def worker(
         drained.cancel()
         if records := journal.pending():
             log.warning("the worker did not confirm everything in time", records=records)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await _stopped(task)
 
 
-async def _supervise(link: Callable[[], WorkerLink], config: Path | None) -> None:
+@contextlib.asynccontextmanager
+async def front(feed: Feed, config: Path | None, listening: Sequence[socket.socket]) -> AsyncIterator[None]:
+    """Run a front on the sockets that listen for HTTP, and another one when it ends, until the context is left."""
+    task = asyncio.create_task(_supervise("front", feed.protocol, config, listening))
+    try:
+        yield
+    finally:
+        await _stopped(task)
+
+
+async def _stopped(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _supervise(
+    command: str,
+    link: Callable[[], asyncio.BaseProtocol],
+    config: Path | None,
+    hand_over: Sequence[socket.socket],
+) -> None:
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE
     while True:
         started = loop.time()
         try:
-            code = await _run_once(link, config)
+            code = await _run_once(command, link, config, hand_over)
         except OSError as error:
             code = None
-            log.error("the worker does not start", error=str(error))
+            log.error(_NOT_STARTED[command], error=str(error))
         if loop.time() - started > LIVED_LONG:
             pause = FIRST_PAUSE
-        log.warning("the worker ended; calls go on, the journal waits", code=code, next_try_seconds=pause)
+        log.warning(_ENDED[command], code=code, next_try_seconds=pause)
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-async def _run_once(link: Callable[[], WorkerLink], config: Path | None) -> int:
-    """Start one worker, feed it, and return its exit code."""
+async def _run_once(
+    command: str,
+    link: Callable[[], asyncio.BaseProtocol],
+    config: Path | None,
+    hand_over: Sequence[socket.socket],
+) -> int:
+    """Start the process once, serve its link, and return its exit code."""
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "agi_server", "worker", str(theirs.fileno())]
+    descriptors = [theirs.fileno(), *(each.fileno() for each in hand_over)]
+    line = [sys.executable, "-m", "agi_server", command, *map(str, descriptors)]
     if config is not None:
-        command[3:3] = ["--config", str(config)]
+        line[3:3] = ["--config", str(config)]
     with theirs:
         # A session of its own: Ctrl-C in our terminal is not meant for it, least of all while it still starts.
-        process = await asyncio.create_subprocess_exec(
-            *command, pass_fds=[theirs.fileno()], start_new_session=True
-        )
+        process = await asyncio.create_subprocess_exec(*line, pass_fds=descriptors, start_new_session=True)
     ours.setblocking(False)
     transport, _ = await asyncio.get_running_loop().create_connection(link, sock=ours)
     try:
         return await process.wait()
     finally:
-        transport.close()  # the worker reads to the end, writes it, and ends
+        transport.close()  # the process reads to the end, finishes, and ends
         await _end(process)
 
 

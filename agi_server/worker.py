@@ -1,8 +1,8 @@
 """The worker process: everything slow, so that no caller waits for it.
 
-It writes the journal, counts the hits of rules, forgets old calls, looks after the database, and exchanges data with
-Salesforce. It ends when the serving process does: the socket between them then reports its end, and what is in it
-is written first.
+It writes the journal, counts the hits of rules, forgets old calls and changes, looks after the database, and exchanges
+data with Salesforce. It ends when the serving process does: the socket between them then reports its end, and what is
+in it is written first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
@@ -26,9 +26,10 @@ from agi_server.link import ServerLink
 from agi_server.salesforce.background import Exchange
 from agi_server.settings import Settings
 from agi_server.settings_file import storage_url
+from storage.audit import forget_audit
 from storage.backup import check_integrity
 from storage.blacklist import count_hits
-from storage.calls import end_call, forget_calls, record_calls
+from storage.calls import answer_call, end_call, forget_calls, record_calls
 from storage.database import Database
 from storage.engine import sqlite_path
 
@@ -40,13 +41,13 @@ GATHER = (
     0.05  # seconds records may gather before the next commit: each costs a sync and the readers' page cache
 )
 HOUSEKEEPING = 3600  # seconds between two rounds
-FORGET_ROWS = 1000  # calls forgotten in one transaction
+FORGET_ROWS = 1000  # rows forgotten in one transaction
 RETRY = 1.0  # seconds until a failed batch is tried again
 NICENESS = 5  # so that calls win where there is work for both
 LAST_WORDS = 1.0  # seconds a request to Salesforce in hand has when we stop: it may bring a new refresh token
 
 Record = tuple[int, str, dict[str, Any]]  # sequence, kind, columns
-Asked = Callable[[Mapping[str, Any]], None]
+Asked = Callable[[str, Mapping[str, Any]], None]
 
 
 async def work(settings: Settings, end: socket.socket) -> None:
@@ -88,8 +89,8 @@ async def _read(link: ServerLink, waiting: asyncio.Queue[Record | None], asked: 
         for sequence, kind, content in messages:
             if sequence:
                 await waiting.put((sequence, kind, content))
-            elif kind == "lookup" and asked is not None:
-                asked(content)
+            elif asked is not None:
+                asked(kind, content)
     await waiting.put(None)
 
 
@@ -137,7 +138,9 @@ async def store_records(connection: AsyncConnection, records: Sequence[Record]) 
         if hits:
             await count_hits(connection, hits)
     for _, kind, row in records:
-        if kind == "ended":
+        if kind == "answered":
+            await answer_call(connection, **row)
+        elif kind == "ended":
             await end_call(connection, **row)
 
 
@@ -147,19 +150,25 @@ async def _keep_house(settings: Settings, database: Database) -> None:
         problems = await asyncio.to_thread(check_integrity, path, full=False)
         for problem in problems:
             log.error("the database is damaged; restore a backup with `ostiary restore`", problem=problem)
-    while settings.journal.retention_days:
+    kept = (
+        (forget_calls, settings.journal.retention_days),
+        (forget_audit, settings.audit.retention_days),
+    )
+    while any(days for _, days in kept):
         try:
-            await _forget(database, int(time.time()) - settings.journal.retention_days * 86400)
+            for forget, days in kept:
+                if days:
+                    await _forget(database, forget, int(time.time()) - days * 86400)
         except DirectoryError as error:
-            log.error("old calls not forgotten", error=str(error))
+            log.error("old calls and changes not forgotten", error=str(error))
         await asyncio.sleep(HOUSEKEEPING)
 
 
-async def _forget(database: Database, before: int) -> None:
-    """Forget calls that began before `before`, a few at a time: nobody's write waits long."""
-    while (
-        await database.write(lambda connection: forget_calls(connection, before, FORGET_ROWS)) == FORGET_ROWS
-    ):
+async def _forget(
+    database: Database, forget: Callable[[AsyncConnection, int, int], Awaitable[int]], before: int
+) -> None:
+    """Forget what is older than `before`, a few rows at a time: nobody's write waits long."""
+    while await database.write(lambda connection: forget(connection, before, FORGET_ROWS)) == FORGET_ROWS:
         pass
 
 

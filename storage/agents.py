@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agi_server.calls.directory import Agent
@@ -15,10 +16,10 @@ from storage.schema import agents
 
 
 async def put_agent(conn: AsyncConnection, agent: Agent, *, who: str, now: int) -> int:
-    """Add an agent, or change the one with this extension; return the id.
+    """Add an agent, or change the one with this id, else the one with this extension; return the id.
 
     Raises InputError when the extension is missing, the hours or the time zone cannot be read, the delegate
-    does not exist, or the e-mail or Salesforce user is another agent's.
+    does not exist, or the extension, the e-mail or the Salesforce user is another agent's.
     """
     columns = _columns(agent)
     if not columns["extension"]:
@@ -26,13 +27,14 @@ async def put_agent(conn: AsyncConnection, agent: Agent, *, who: str, now: int) 
     parse_hours(agent.hours)
     if agent.timezone:
         find_zone(agent.timezone)
-    found = (
-        (await conn.execute(select(agents).filter_by(extension=columns["extension"])))
-        .mappings()
-        .one_or_none()
-    )
+    which = {"id": agent.id} if agent.id else {"extension": columns["extension"]}
+    found = (await conn.execute(select(agents).filter_by(**which))).mappings().one_or_none()
     own_id = int(found["id"]) if found is not None else 0
-    for column, label in (("email", "e-mail"), ("salesforce_user_id", "Salesforce user")):
+    for column, label in (
+        ("extension", "extension"),
+        ("email", "e-mail"),
+        ("salesforce_user_id", "Salesforce user"),
+    ):
         await _check_free(conn, column, columns[column], label, own_id)
     await _check_delegate(conn, agent, own_id)
     if found is None:
@@ -57,25 +59,45 @@ async def remove_agent(conn: AsyncConnection, extension: str, *, who: str, now: 
     return True
 
 
+async def set_absence(
+    conn: AsyncConnection, extension: str, until: int, *, who: str, now: int
+) -> Agent | None:
+    """Say that an agent is absent until then (seconds since 1970; 0: not absent); return the agent, None for none."""
+    agent = await get_agent(conn, extension)
+    if agent is None or agent.absent_until == until:
+        return agent
+    before, after = ({"extension": extension, "absent_until": at} for at in (agent.absent_until, until))
+    await conn.execute(agents.update().where(agents.c.id == agent.id).values(absent_until=until))
+    await note(conn, who=who, what="agents.absence", before=before, after=after, now=now)
+    return replace(agent, absent_until=until)
+
+
+async def get_agent(conn: AsyncConnection, extension: str) -> Agent | None:
+    """Return the agent with this extension, if there is one."""
+    row = (await conn.execute(select(agents).filter_by(extension=extension))).first()
+    return _agent(row) if row is not None else None
+
+
 async def list_agents(conn: AsyncConnection) -> list[Agent]:
     """Return all agents by extension."""
     rows = await conn.execute(select(agents).order_by(agents.c.extension))
-    return [
-        Agent(
-            id=row.id,
-            name=row.name,
-            extension=row.extension,
-            email=row.email or "",
-            salesforce_user_id=row.salesforce_user_id or "",
-            hours=row.hours,
-            timezone=row.timezone,
-            absent_until=row.absent_until,
-            delegate=row.delegate_id or 0,
-            ring_seconds=row.ring_seconds,
-            fallback=row.fallback,
-        )
-        for row in rows
-    ]
+    return [_agent(row) for row in rows]
+
+
+def _agent(row: Row[Any]) -> Agent:
+    return Agent(
+        id=row.id,
+        name=row.name,
+        extension=row.extension,
+        email=row.email or "",
+        salesforce_user_id=row.salesforce_user_id or "",
+        hours=row.hours,
+        timezone=row.timezone,
+        absent_until=row.absent_until,
+        delegate=row.delegate_id or 0,
+        ring_seconds=row.ring_seconds,
+        fallback=row.fallback,
+    )
 
 
 def _columns(agent: Agent) -> dict[str, Any]:

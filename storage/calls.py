@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -50,6 +50,19 @@ async def record_calls(conn: AsyncConnection, rows: Sequence[Mapping[str, object
     return ids - seen
 
 
+async def answer_call(
+    conn: AsyncConnection, *, call_id: str = "", uniqueid: str = "", at: int, extension: str
+) -> bool:
+    """Note which extension answered a call; see `end_call` for which one is meant. Return whether there is one."""
+    wanted = _wanted(call_id, uniqueid)
+    if wanted is None or not extension:
+        return False
+    result = await conn.execute(
+        calls.update().where(wanted, calls.c.started_at <= at).values(answered_by=extension)
+    )
+    return result.rowcount > 0
+
+
 async def end_call(
     conn: AsyncConnection,
     *,
@@ -64,22 +77,25 @@ async def end_call(
 
     `seconds` were spoken; `answered_by` is the extension that did (empty: as noted before).
     """
-    wanted = calls.c.id == call_id
-    if not call_id:
-        if not uniqueid:
-            return False
-        newest = (
-            select(calls.c.id)
-            .where(calls.c.uniqueid == uniqueid)
-            .order_by(calls.c.started_at.desc())
-            .limit(1)
-        )
-        wanted = calls.c.id == newest.scalar_subquery()
+    wanted = _wanted(call_id, uniqueid)
+    if wanted is None:
+        return False
     values: dict[str, object] = {"ended_at": ended_at, "disposition": disposition, "seconds": seconds}
     if answered_by:
         values["answered_by"] = answered_by
     result = await conn.execute(calls.update().where(wanted).values(values))
     return result.rowcount > 0
+
+
+def _wanted(call_id: str, uniqueid: str) -> ColumnElement[bool] | None:
+    if call_id:
+        return calls.c.id == call_id
+    if not uniqueid:
+        return None
+    newest = (
+        select(calls.c.id).where(calls.c.uniqueid == uniqueid).order_by(calls.c.started_at.desc()).limit(1)
+    )
+    return calls.c.id == newest.scalar_subquery()
 
 
 async def last_caller(conn: AsyncConnection, extension: str | None, since: int) -> tuple[str, int] | None:

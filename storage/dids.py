@@ -72,6 +72,12 @@ async def remove_did(conn: AsyncConnection, did: str, *, who: str, now: int) -> 
     return True
 
 
+async def get_did(conn: AsyncConnection, did: str) -> DidRow | None:
+    """Return the row of this number, however it is written there, if there is one."""
+    scope = scope_of(did)
+    return next((row for row in await list_dids(conn) if scope_of(row.did) == scope), None)
+
+
 async def list_dids(conn: AsyncConnection) -> list[DidRow]:
     """Return all DIDs in order."""
     rows = await conn.execute(select(dids).order_by(dids.c.did))

@@ -64,8 +64,8 @@ EXACT_RULES = (
 )
 # Of an outgoing call, `answered_by` is the trunk it was answered on: who spoke is who dialled.
 LAST_AGENT = (
-    "SELECT CASE direction WHEN 'outbound' THEN routed_to ELSE answered_by END AS spoke FROM calls "
-    "WHERE number = ? AND started_at > ? AND answered_by <> '' AND spoke <> '' "
+    "SELECT CASE direction WHEN 'outbound' THEN routed_to ELSE answered_by END AS spoke "
+    "FROM calls INDEXED BY calls_last_agent WHERE number = ? AND started_at > ? AND answered_by <> '' AND spoke <> '' "
     "ORDER BY started_at DESC LIMIT 1"
 )
 TAIL_INDEX_DIGITS = 6

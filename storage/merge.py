@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.contact_rows import ContactRow, Phones, Prepared
-from storage.lists import LIST, fetch, run_each
+from storage.lists import LIST, fetch, insert_together, run_each
 from storage.parents import NOBODY, Parent, put_parents
 from storage.schema import NUMBER_IS
 
@@ -66,7 +66,7 @@ _NUMBERS_OF = f"SELECT contact_id, number, label, typed FROM phones WHERE contac
 _LOCAL_OF = f"SELECT contact_id, digits, label, typed FROM local_phones WHERE contact_id IN {LIST}"  # noqa: S608
 _BOARDS_OF = f"SELECT contact_id, prefix, main, explicit FROM switchboards WHERE contact_id IN {LIST}"  # noqa: S608
 
-_INSERT = f"INSERT INTO contacts (id, source, created_at, {_COLUMNS}) VALUES (?, ?, ?{', ?' * len(_Values._fields)})"  # noqa: S608
+_INSERT = f"INSERT INTO contacts (id, source, created_at, {_COLUMNS})"
 _UPDATE = f"UPDATE contacts SET {', '.join(f'{name} = ?' for name in _Values._fields)} WHERE id = ?"  # noqa: S608
 
 
@@ -328,7 +328,7 @@ async def _write(conn: AsyncConnection, batch: _Batch, source: str, now: int) ->
         mark = await fetch(conn, "SELECT seq FROM sqlite_sequence WHERE name = 'contacts'")
         for number, entry in enumerate(new, mark[0][0] + 1 if mark else 1):
             entry.id = number
-        await run_each(conn, _INSERT, [(entry.id, source, now, *entry.values) for entry in new])
+        await insert_together(conn, _INSERT, [(entry.id, source, now, *entry.values) for entry in new])
     altered = [entry for entry in changed if entry.values != entry.stored]
     await run_each(conn, _UPDATE, [(*entry.values, entry.id) for entry in altered])
     for part, table, columns in (

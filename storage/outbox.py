@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.audit import note
+from storage.audit import note, read_cursor
 from storage.schema import contact_aliases, outbox
 
 
@@ -87,10 +87,14 @@ async def park(conn: AsyncConnection, row_id: int, error: str) -> None:
     await conn.execute(outbox.update().where(outbox.c.id == row_id).values(values))
 
 
-async def retry(conn: AsyncConnection, ids: Collection[int] | None) -> int:
+async def retry(conn: AsyncConnection, ids: Collection[int] | None, who: str, now: int) -> int:
     """Make rows due at once, as if never tried (None: all that are parked); return how many."""
     values = {"attempts": 0, "next_attempt_at": 0, "parked": False}
-    return (await conn.execute(outbox.update().where(_chosen(ids)).values(values))).rowcount
+    count = (await conn.execute(outbox.update().where(_chosen(ids)).values(values))).rowcount
+    if count:
+        after = {"ids": sorted(ids) if ids is not None else "all parked", "rows": count}
+        await note(conn, who=who, what="outbox.retry", before=None, after=after, now=now)
+    return count
 
 
 async def drop(conn: AsyncConnection, ids: Collection[int] | None, who: str, now: int) -> int:
@@ -109,6 +113,29 @@ async def list_rows(conn: AsyncConnection, limit: int) -> Sequence[OutboxRow]:
     """Return rows for an admin: those that wait for one first, then the oldest first."""
     query = _rows().order_by(outbox.c.parked.desc(), outbox.c.id).limit(limit)
     return [OutboxRow(*row) for row in await conn.execute(query)]
+
+
+async def page_rows(
+    conn: AsyncConnection, *, parked: bool | None = None, limit: int, after: str = ""
+) -> tuple[list[OutboxRow], str]:
+    """Return rows, the oldest first, and the cursor of those behind them ('': there are none).
+
+    `parked`: only those that wait for an admin, or only those that wait for time. Raises InputError for a cursor that
+    is none.
+    """
+    query = _rows()
+    if parked is not None:
+        query = query.where(outbox.c.parked == parked)
+    if after:
+        query = query.where(outbox.c.id > read_cursor(after))
+    rows = [OutboxRow(*row) for row in await conn.execute(query.order_by(outbox.c.id).limit(limit + 1))]
+    return rows[:limit], str(rows[limit - 1].id) if len(rows) > limit else ""
+
+
+async def get_row(conn: AsyncConnection, row_id: int) -> OutboxRow | None:
+    """Return one row, if it is there."""
+    row = (await conn.execute(_rows().where(outbox.c.id == row_id))).first()
+    return OutboxRow(*row) if row is not None else None
 
 
 async def counts(conn: AsyncConnection) -> Counts:

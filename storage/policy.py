@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import structlog
@@ -19,12 +20,14 @@ from agi_server.calls.policy import DidPolicy, Policy
 from agi_server.calls.reformatting import ReformatRule, compile_reformat
 from agi_server.calls.screening import RuleBook, scope_of
 from agi_server.errors import InputError
-from agi_server.settings import ReformatEntry, Settings
+from agi_server.settings import ReformatEntry, Section, Settings
 
 log = structlog.get_logger()
 
 # Sections that a policy is made of; rows for others are somebody else's.
 SECTIONS = ("numbers", "matching", "naming", "screening", "routing", "contacts")
+
+_NO_JSON = object()  # no setting takes it
 
 _AGENTS = (
     "SELECT id, name, extension, ifnull(email, ''), ifnull(salesforce_user_id, ''), hours, timezone, absent_until, "
@@ -43,7 +46,13 @@ _RULES = (
 def compile_policy(settings: Settings, connection: sqlite3.Connection | None) -> Policy:
     """Return the policy; of the settings alone where there is no database. Raises sqlite3.Error only."""
     if connection is not None:
-        settings = _overridden(settings, connection)
+        rows = connection.execute("SELECT key, value FROM settings ORDER BY key").fetchall()
+        settings = apply(settings, ((str(key), _decoded(value)) for key, value in rows))
+    return compile_with(settings, connection)
+
+
+def compile_with(settings: Settings, connection: sqlite3.Connection | None) -> Policy:
+    """Return the policy of exactly these settings, whatever the table `settings` says. Raises sqlite3.Error only."""
     default = _default(settings)
     agents = _agents(connection) if connection is not None else ()
     return Policy(
@@ -67,6 +76,8 @@ def compile_policy(settings: Settings, connection: sqlite3.Connection | None) ->
         unknown_template=settings.naming.unknown_template,
         ambiguous_name=settings.naming.ambiguous_template,
         known_bypass=settings.screening.known_contacts_bypass,
+        default_treatment=Treatment(settings.screening.default_treatment),
+        last_caller=settings.screening.last_caller,
         use_restricted=settings.numbers.use_restricted,
         timezone=settings.routing.timezone,
         holidays=frozenset(settings.routing.holidays),
@@ -91,22 +102,34 @@ def _default(settings: Settings) -> DidPolicy:
     )
 
 
-def _overridden(settings: Settings, connection: sqlite3.Connection) -> Settings:
-    """Return the settings with each good row of the table `settings` applied."""
-    changed = {name: getattr(settings, name) for name in SECTIONS}
-    for key, value in connection.execute("SELECT key, value FROM settings ORDER BY key").fetchall():
-        section, _, name = str(key).partition(".")
+def apply(
+    settings: Settings, rows: Iterable[tuple[str, object]], sections: Collection[str] = SECTIONS
+) -> Settings:
+    """Return the settings with each good row (key, value) of these sections applied; the others are logged."""
+    changed = {name: getattr(settings, name) for name in sections}
+    for key, value in rows:
+        section, _, name = key.partition(".")
         if section not in Settings.model_fields:
             log.warning("setting in the database not used: no such section", key=key)
         elif section in changed:
             try:
-                # A column of type JSON has numeric affinity: SQLite keeps the text 20 as the number.
-                new = json.loads(value) if isinstance(value, str) else value
-                values = changed[section].model_dump() | {name: new}
-                changed[section] = type(changed[section]).model_validate(values)
-            except (ValidationError, ValueError, TypeError) as error:
+                changed[section] = change(changed[section], name, value)
+            except ValidationError as error:
                 log.warning("setting in the database not used", key=key, error=_short(error))
     return settings.model_copy(update=changed)
+
+
+def change(section: Section, name: str, value: object) -> Section:
+    """Return a section with one value changed. Raises ValidationError."""
+    return type(section).model_validate(section.model_dump() | {name: value})
+
+
+def _decoded(value: object) -> object:
+    # A column of type JSON has numeric affinity: SQLite keeps the text 20 as the number.
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return _NO_JSON
 
 
 def _agents(connection: sqlite3.Connection) -> tuple[Agent, ...]:

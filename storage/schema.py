@@ -28,6 +28,9 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+# The full-text index of contacts, with tables of SQLite's own behind it: made, and kept by triggers, in version 0003.
+SEARCH: Final = "contact_search"
+
 # SQLite's INTEGER is 64 bits and the only type that may be a row id; PostgreSQL's must be told.
 Id = BigInteger().with_variant(Integer, "sqlite")
 
@@ -216,6 +219,8 @@ calls = Table(
     Column("trace", JSON),
 )
 Index("calls_uniqueid", calls.c.uniqueid)
+Index("calls_number", calls.c.number, calls.c.started_at, sqlite_where=text("number IS NOT NULL"))
+Index("calls_contact", calls.c.contact_id, calls.c.started_at, sqlite_where=text("contact_id IS NOT NULL"))
 Index("calls_started", calls.c.started_at)
 Index("calls_last_agent", calls.c.number, calls.c.started_at, sqlite_where=text("answered_by <> ''"))
 
@@ -306,6 +311,60 @@ users = Table(  # console log-ins
     Column("disabled", Boolean, nullable=False, server_default=text("0")),
     CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
 )
+
+invitations = Table(  # one-time links by which somebody chooses a password
+    "invitations",
+    metadata,
+    Column("hash", Text, primary_key=True),  # SHA-256 of the secret in the link, hexadecimal
+    Column("name", Text, nullable=False, server_default=""),  # of the user; empty: chosen with the password
+    Column("role", Text, nullable=False),
+    _now(),
+    Column("created_by", Text, nullable=False, server_default=""),
+    Column("expires_at", Id, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+sessions = Table(  # who is logged in to the console
+    "sessions",
+    metadata,
+    Column("hash", Text, primary_key=True),  # SHA-256 of the cookie's secret, hexadecimal
+    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("csrf", Text, nullable=False),
+    _now(),
+    Column("seen_at", Id, nullable=False),
+    Column("agent", Text, nullable=False, server_default=""),  # what the browser calls itself
+    sqlite_with_rowid=False,
+)
+Index("sessions_user", sessions.c.user_id)
+
+tokens = Table(  # other programs' ways in
+    "tokens",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("hash", Text, nullable=False, unique=True),  # SHA-256, hexadecimal
+    Column("scopes", JSON, nullable=False),
+    _now(),
+    Column("created_by", Text, nullable=False, server_default=""),
+    Column("expires_at", Id, nullable=False, server_default=text("0")),  # 0: never
+    Column("used_at", Id, nullable=False, server_default=text("0")),  # to the hour
+    sqlite_autoincrement=True,
+)
+
+replies = Table(  # what was answered to requests with an Idempotency-Key
+    "replies",
+    metadata,
+    Column("who", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("request", Text, nullable=False),  # SHA-256 of method, path and body
+    Column("status", Integer, nullable=False),
+    Column("headers", JSON, nullable=False),
+    Column("body", Text, nullable=False),
+    _now(),
+    PrimaryKeyConstraint("who", "key"),
+    sqlite_with_rowid=False,
+)
+Index("replies_created", replies.c.created_at)
 
 revisions = (
     Table(  # counts changes of the small tables (by triggers), so that a reader knows when to compile anew

@@ -20,11 +20,12 @@ from agi_server.exchange.headings import AGENT_HEADINGS, BLACKLIST_HEADINGS, CON
 from agi_server.metrics import Metrics
 from agi_server.scripts import SCRIPTS, variables
 from agi_server.settings import SECTIONS, VARIABLES
+from agi_server.web.counts import Counts
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "dialplan").rglob("*.md")),
     *sorted((ROOT / "systemd").rglob("*.md")),
 ]
@@ -146,7 +147,8 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 def metric_names() -> set[str]:
     return {
         re.sub(r"$", {"counter": "_total", "info": "_info"}.get(family.type, ""), family.name, count=1)
-        for family in Metrics().registry.collect()
+        for registry in (Metrics().registry, Counts().registry)
+        for family in registry.collect()
     }
 
 

@@ -23,9 +23,12 @@ from agi_server.calls.numbers import normalise
 from agi_server.journal import Journal
 from agi_server.link import ServerLink
 from agi_server.metrics import Metrics
+from agi_server.settings import Settings
 from agi_server.supervisor import worker
-from agi_server.worker import NICENESS, store_records, write_journal
+from agi_server.worker import NICENESS, _keep_house, store_records, write_journal
+from storage.audit import note
 from storage.blacklist import add_rule, list_rules
+from storage.calls import record_calls
 from storage.database import Database
 from storage.migrate import migrate
 
@@ -162,11 +165,11 @@ async def test_a_question_is_not_behind_a_commit(database: Database) -> None:
     ours, theirs = socket.socketpair()
     link = ServerLink(theirs)
     asked: asyncio.Queue[Any] = asyncio.Queue()
-    writing = asyncio.create_task(write_journal(database, link, asked.put_nowait))
+    writing = asyncio.create_task(write_journal(database, link, lambda *what: asked.put_nowait(what)))
     for number in range(1, 4):
         ours.sendall(orjson.dumps((number, "call", call_row(str(number)))) + b"\n")
         ours.sendall(orjson.dumps((0, "lookup", {"id": number})) + b"\n")
-        assert await asyncio.wait_for(asked.get(), 60) == {"id": number}
+        assert await asyncio.wait_for(asked.get(), 60) == ("lookup", {"id": number})
     assert not readable(ours)
     locker.execute("COMMIT")
     locker.close()
@@ -287,3 +290,31 @@ async def test_a_locked_database_delays_the_journal_and_loses_nothing(
         locker.close()
         assert await journal.drained(20)
     assert len(await rows(database)) == 1
+
+
+async def test_what_is_old_is_forgotten(database: Database) -> None:
+    settings = Settings.model_validate(
+        {
+            "storage": {"url": f"sqlite+aiosqlite:///{database.path}"},
+            "journal": {"retention_days": 2},
+            "audit": {"retention_days": 3},
+        }
+    )
+    days = {age: int(time.time()) - age * 86400 for age in (1, 2, 3)}
+
+    async def put(connection: AsyncConnection) -> None:
+        await record_calls(connection, [{"id": str(age), "started_at": at - 60} for age, at in days.items()])
+        for age, at in days.items():
+            await note(connection, who=str(age), what="x", before=None, after=None, now=at - 60)
+
+    async def left(connection: AsyncConnection) -> list[tuple[Any, ...]]:
+        query = "SELECT id FROM calls UNION ALL SELECT who FROM audit"
+        return [tuple(row) for row in await connection.exec_driver_sql(query)]
+
+    await database.write(put)
+    task = asyncio.create_task(_keep_house(settings, database))
+    async with asyncio.timeout(60):
+        while len(await database.read(left)) > 3:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    assert await database.read(left) == [("1",), ("1",), ("2",)]

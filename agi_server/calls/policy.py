@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from agi_server.calls.directory import Agent
+from agi_server.calls.directory import Agent, Treatment
 from agi_server.calls.reformatting import ReformatRule
 from agi_server.calls.screening import RuleBook
 
@@ -56,6 +56,8 @@ class Policy:
     unknown_template: str = ""  # shown for unknown numbers; empty: what the trunk sent
     ambiguous_name: str = "{name}"
     known_bypass: bool = True  # known contacts bypass every rule but exact ones
+    default_treatment: Treatment = Treatment.HANGUP  # of rules that name none
+    last_caller: str = "own"  # whose last caller a feature code blocks: own (the extension's) | any
     use_restricted: bool = False  # match a number whose presentation is restricted
     timezone: str = "UTC"
     holidays: frozenset[str] = frozenset()  # YYYY-MM-DD, or MM-DD for every year

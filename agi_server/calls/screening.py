@@ -60,6 +60,11 @@ class RuleBook:
         regexes, anonymous = len(self._regexes), len(self._anonymous)
         return regexes + anonymous + sum(map(len, [*self._prefixes.values(), *self._countries.values()]))
 
+    def __iter__(self) -> Iterator[Rule]:
+        """Yield the rules that could be compiled."""
+        for rules in (*self._prefixes.values(), *self._countries.values(), self._anonymous, self._regexes):
+            yield from rules
+
     def _add(self, rule: Rule) -> None:
         if rule.kind is RuleKind.PREFIX and rule.pattern:
             self._prefixes.setdefault(rule.pattern, []).append(rule)
@@ -128,25 +133,31 @@ def screen(
 
     Raises DirectoryError where the exact rules cannot be read.
     """
+    met = matching_rules(number, did, directory, book=book, now=now, known=known)
+    if not met:
+        return _NO_RULES
+    best = met[0]
+    verdict = Verdict.ALLOW if best.allow else Verdict.BLOCK
+    return Screened(verdict, best, TraceStep("screen", verdict.value, explain(met), best.pattern))
+
+
+def matching_rules(
+    number: Number, did: str, directory: Directory, *, book: RuleBook, now: float, known: bool = False
+) -> list[Rule]:
+    """Return the rules that meet a caller, the one that decides first. As `screen` otherwise."""
     rules: list[Rule] = directory.exact_rules(number.text) if number.digits else []
     if not known:
         rules = [*rules, *book.matching(number)]
     if not rules:
-        return _NO_RULES
+        return rules
     scope = scope_of(did)
     met = [
-        (_specificity(rule), rule)
+        rule
         for rule in rules
         if not 0 < rule.expires_at <= now and (not rule.did or book.scope(rule.did) == scope)
     ]
-    if not met:
-        return _NO_RULES
-    met.sort(key=lambda pair: pair[0], reverse=True)
-    best = met[0][1]
-    verdict = Verdict.ALLOW if best.allow else Verdict.BLOCK
-    return Screened(
-        verdict, best, TraceStep("screen", verdict.value, _explain([rule for _, rule in met]), best.pattern)
-    )
+    met.sort(key=_specificity, reverse=True)
+    return met
 
 
 def _specificity(rule: Rule) -> tuple[int, int, bool, bool, int]:
@@ -154,8 +165,8 @@ def _specificity(rule: Rule) -> tuple[int, int, bool, bool, int]:
     return _RANK[rule.kind], length, bool(rule.did), rule.allow, -rule.id
 
 
-def _explain(rules: list[Rule]) -> str:
-    """Say why the first of these rules, the most specific first, decides over the second."""
+def explain(rules: Sequence[Rule]) -> str:
+    """Say why the first of these rules, in the order of `matching_rules`, decides over the second."""
     best = rules[0]
     text = f"{'allow' if best.allow else 'block'} rule {best.id} ({best.kind})"
     if len(rules) == 1:

@@ -31,6 +31,7 @@ COMMANDS = {
     "agents": "agents",
     "dids": "dids",
     "users": "users",
+    "tokens": "tokens",
     "dialplan": "dialplan",
     "migrate": "database",
     "backup": "database",
@@ -40,8 +41,9 @@ COMMANDS = {
     "outbox": "outbox",
     "salesforce": "salesforce",
     "worker": "serve",
+    "front": "serve",
 }
-HIDDEN = {"worker"}  # what `serve` runs beside itself
+HIDDEN = {"worker", "front"}  # what `serve` runs beside itself
 
 
 class _Commands(TyperGroup):

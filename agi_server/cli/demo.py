@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
+import secrets
 import signal
 import socket
 import statistics
@@ -21,16 +23,17 @@ from pathlib import Path
 from agi_server.app import serve
 from agi_server.calls.call import Verdict
 from agi_server.cli.context import console, database, print_table
-from agi_server.cli.serve import new_event_loop
 from agi_server.errors import OstiaryError
 from agi_server.exchange import ContactFile, import_agents, import_blacklist, import_contacts
 from agi_server.fastagi.client import Outcome, ask
 from agi_server.fastagi.server import FastAgiServer
 from agi_server.fastagi.sockets import split_address
 from agi_server.logs import configure_logs
+from agi_server.loop import new_event_loop
 from agi_server.scripts import variables
 from agi_server.settings import Settings
 from agi_server.settings_file import load_settings
+from storage.users import add_user, hash_password
 
 SETTINGS = """\
 [storage]
@@ -45,8 +48,11 @@ region = "DE"
 default_agent = "200"
 fallback = "9000"
 [logs]
-level = "warning"
+level = "error"
 """
+ADMIN = "admin"
+PAUSE = 3.0  # seconds between two calls while the console is looked at
+LONGEST_CALL = 20.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ CALLS = (
 
 
 def demo() -> None:
-    """Show what Ostiary does: sample directory in, calls played over FastAGI, the answers as a table."""
+    """Show what Ostiary does: a sample directory, calls played over FastAGI, the answers as a table, the console."""
     for name in [name for name in os.environ if name.startswith("OSTIARY_")]:
         del os.environ[name]  # the demonstration and its worker know their own settings only
     with tempfile.TemporaryDirectory(prefix="ostiary-demo-") as directory:
@@ -97,7 +103,8 @@ def demo() -> None:
 async def _demonstrate(settings: Settings, config: Path) -> None:
     stop = asyncio.Event()
     up: asyncio.Future[FastAgiServer] = asyncio.get_running_loop().create_future()
-    await _import_samples(settings)
+    password = secrets.token_urlsafe(9)
+    await _import_samples(settings, password)
     serving = asyncio.create_task(serve(settings, config=config, stop=stop, ready=up.set_result))
     try:
         await asyncio.wait((serving, up), return_when=asyncio.FIRST_COMPLETED)
@@ -105,6 +112,7 @@ async def _demonstrate(settings: Settings, config: Path) -> None:
             await serving
         await _until_ready(settings)
         await _play(settings)
+        console.print(f"console: http://{settings.http.listen}/  log in as {ADMIN}, password {password}")
         if sys.stdin.isatty() and sys.stdout.isatty():
             await _stay(settings, config)
     finally:
@@ -112,9 +120,10 @@ async def _demonstrate(settings: Settings, config: Path) -> None:
         await serving
 
 
-async def _import_samples(settings: Settings) -> None:
+async def _import_samples(settings: Settings, password: str) -> None:
     samples = files("agi_server") / "samples"
     region = settings.numbers.region
+    hashed = await hash_password(password)
     async with database(settings) as opened:
         with as_file(samples) as folder:
             with (folder / "agents.csv").open("rb") as file:
@@ -123,6 +132,8 @@ async def _import_samples(settings: Settings) -> None:
                 rules = await import_blacklist(file, database=opened, region=region, who="demo")
             with (folder / "contacts.csv").open("rb") as file:
                 contacts = await import_contacts(ContactFile(file=file), database=opened, region=region)
+        now = int(time.time())
+        await opened.write(lambda c: add_user(c, ADMIN, hashed, "admin", who="demo", now=now))
     console.print(
         f"imported {contacts.inserted} contacts, {agents.inserted} agents, {rules.inserted} rules from the sample files"
     )
@@ -181,15 +192,42 @@ async def _ask(settings: Settings, call: Played) -> Outcome:
 async def _stay(settings: Settings, config: Path) -> None:
     """Keep answering until Ctrl-C, and say what to try."""
     console.print(
-        f"\nThe server stays up on {settings.fastagi.listen}; Ctrl-C ends it. In another terminal:\n"
+        f"\nThe server stays up on {settings.fastagi.listen}, and calls go on coming in: look at the console. "
+        "Ctrl-C ends it. In another terminal:\n"
         f"  {sys.executable} -m agi_server --config {config} ask 06990009777\n"
         f"  {sys.executable} -m agi_server --config {config} blacklist list\n"
         f"  curl http://{settings.http.listen}/metrics",
         soft_wrap=True,
     )
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, ended.set)
-    await ended.wait()
+    playing = asyncio.create_task(_play_on(settings))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, playing.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await playing
+
+
+async def _play_on(settings: Settings) -> None:
+    """Let calls come in, be answered and end, for ever, so that the console has something to show."""
+    host, port = split_address(settings.fastagi.listen)
+    prefix = settings.fastagi.prefix
+
+    async def play(call: Played) -> None:
+        told = (await _ask(settings, call)).variables
+        if told[prefix + variables.ACTION] == Verdict.BLOCK:
+            return
+        agent = told[prefix + variables.AGENT] or "200"
+        known = {"call": told[prefix + variables.CALL], "answered_by": f"PJSIP/{agent}"}
+        await asyncio.sleep(PAUSE)
+        spoken = random.choice((0.0, LONGEST_CALL / 4, LONGEST_CALL))  # noqa: S311  # a demonstration
+        if spoken:
+            await ask(host, port, "answered", query=known)
+        await asyncio.sleep(spoken)
+        how = {"disposition": "answer" if spoken else "noanswer", "seconds": str(int(spoken))}
+        await ask(host, port, "ended", query=known | how)
+
+    async with asyncio.TaskGroup() as calls:
+        while True:
+            calls.create_task(play(random.choice(CALLS)))  # noqa: S311  # likewise
+            await asyncio.sleep(PAUSE)
 
 
 def _free_port(wanted: int) -> int:

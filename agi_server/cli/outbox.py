@@ -12,7 +12,6 @@ from agi_server.cli.context import database, print_json, print_table, run, setti
 from agi_server.errors import InputError
 from agi_server.exchange.values import json_time, show_time
 from storage import outbox
-from storage.audit import note
 from storage.outbox import OutboxRow
 
 if TYPE_CHECKING:
@@ -67,13 +66,8 @@ def retry(
     chosen = _chosen(ids, everything=all_, option="--all")
 
     async def job(connection: AsyncConnection) -> int:
-        count = await outbox.retry(connection, chosen)
+        count = await outbox.retry(connection, chosen, who(), int(time.time()))
         _complete(count, chosen)
-        after = {"ids": chosen if chosen is not None else "all parked", "rows": count}
-        if count:
-            await note(
-                connection, who=who(), what="outbox.retry", before=None, after=after, now=int(time.time())
-            )
         return count
 
     count = run(_write(ctx, job))

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from http.client import HTTPConnection, HTTPException
-from urllib.parse import unquote, urlsplit
 
 from agi_server import __version__
 from agi_server.cli.finding import Finding, Verdict
-from agi_server.errors import OstiaryError
+from agi_server.errors import OstiaryError, SettingsError
 from agi_server.fastagi.client import ask
 from agi_server.fastagi.sockets import reach
 from agi_server.scripts import variables
@@ -167,33 +165,31 @@ async def _ami_login(settings: Settings) -> str:
 
 
 async def mqtt(settings: Settings) -> Finding:
-    """Sign in to the MQTT broker."""
-    url = settings.mqtt.url.get_secret_value()
-    if not url:
+    """Sign in to the MQTT broker, as the server does but under a name of its own."""
+    if not settings.mqtt.url.get_secret_value():
         return Finding(Verdict.OFF, "mqtt.url is empty")
-    from aiomqtt import Client, MqttError  # noqa: PLC0415  # most machines have no broker to check
+    from aiomqtt import MqttError  # noqa: PLC0415  # most machines have no broker to check
 
-    parts = urlsplit(url)
-    assert parts.hostname is not None  # the settings take no URL without
-    port = parts.port or {"mqtt": 1883, "mqtts": 8883}[parts.scheme]
-    where = f"{parts.hostname}:{port}"
-    client = Client(
-        parts.hostname,
-        port,
-        username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
-        tls_context=ssl.create_default_context() if parts.scheme == "mqtts" else None,
-        timeout=DEADLINE,
-        logger=_SILENT,
-    )
+    from agi_server.events import broker  # noqa: PLC0415  # as above
+
+    host, port = broker.where(settings)
+    where = f"{host}:{port}"
     try:
-        async with asyncio.timeout(DEADLINE), client:
-            pass
+        async with asyncio.timeout(DEADLINE):
+            client = await broker.connection(settings, purpose="check", answer_seconds=DEADLINE)
+            async with client:
+                pass
+    except SettingsError as error:
+        return Finding(Verdict.FAIL, str(error))
     except (MqttError, TimeoutError) as error:
         reason = str(error) or f"no answer within {DEADLINE:.0f} s"
-        return Finding(
-            Verdict.FAIL,
-            f"{where}: {reason}",
-            "is the broker up, and are user and password of mqtt.url right?",
-        )
+        return Finding(Verdict.FAIL, f"{where}: {reason}", _mqtt_hint(reason))
     return Finding(Verdict.OK, f"signed in at {where}")
+
+
+def _mqtt_hint(reason: str) -> str:
+    if "certificate" in reason.lower():
+        return "mqtt.ca_file must hold the authority that signed the broker's certificate, and its name be the host's"
+    if "protocol version" in reason.lower():
+        return "the broker must speak MQTT 5"
+    return "is the broker up, and are user and password of mqtt.url right?"

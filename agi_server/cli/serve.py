@@ -1,4 +1,4 @@
-"""`ostiary serve` and the worker it runs."""
+"""`ostiary serve` and the processes it runs beside itself."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ import typer
 
 from agi_server.cli.context import settings_of
 from agi_server.logs import configure_logs
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return uvloop's loop where it is installed: a third less CPU a call."""
-    try:
-        import uvloop  # noqa: PLC0415  # not there on every platform
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+from agi_server.loop import new_event_loop
 
 
 def serve(ctx: typer.Context) -> None:
@@ -39,3 +31,16 @@ def worker(
     from agi_server.worker import main  # noqa: PLC0415  # the server does without
 
     main(settings, descriptor, close_log=log.close)
+
+
+def front(
+    ctx: typer.Context,
+    descriptor: Annotated[int, typer.Argument(help="The socket to `serve`.")],
+    listening: Annotated[list[int] | None, typer.Argument(help="Sockets that listen for HTTP.")] = None,
+) -> None:
+    """Serve HTTP and publish events; started by `serve`."""
+    settings = settings_of(ctx)
+    log = configure_logs(settings.logs)
+    from agi_server.front import main  # noqa: PLC0415  # the server does without
+
+    main(settings, descriptor, listening or [], close_log=log.close)

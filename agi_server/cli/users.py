@@ -12,9 +12,20 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from agi_server.cli.context import database, print_json, print_table, run, settings_of, who
-from agi_server.errors import InputError
 from agi_server.exchange.values import json_time, show_time
-from storage.users import User, add_user, list_users, remove_user, set_password, set_role
+from agi_server.web.links import console_address, welcome_link
+from storage.invitations import DAY, invite, invite_again
+from storage.users import (
+    Hashed,
+    User,
+    add_user,
+    hash_password,
+    list_users,
+    remove_user,
+    set_disabled,
+    set_password,
+    set_role,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,8 +33,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="See and change console log-ins.")
-
-LEAST_LENGTH = 8  # of a password, NIST SP 800-63B
 
 
 class Role(StrEnum):
@@ -49,16 +58,35 @@ def add(
     password_stdin: FromStdin = False,
 ) -> None:
     """Add a user; the password is asked for twice."""
-    new = read_password(from_stdin=password_stdin)
-    _write(ctx, lambda c: add_user(c, name, new, role, who=who(), now=int(time.time())))
+    hashed = read_password(from_stdin=password_stdin)
+    _write(ctx, lambda c: add_user(c, name, hashed, role, who=who(), now=int(time.time())))
     typer.echo(f"user {name} added ({role})")
+
+
+@app.command("invite")
+def invite_(
+    ctx: typer.Context,
+    name: Name,
+    *,
+    role: Annotated[Role, typer.Option(help="What the user may do.")] = Role.VIEWER,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="For a user there is, who forgot the password; the role stays.")
+    ] = False,
+) -> None:
+    """Print a link by which somebody chooses a password; it is good once, for 24 hours."""
+    now = int(time.time())
+    if reset:
+        secret = _write(ctx, lambda c: invite_again(c, name=name, who=who(), now=now, seconds=DAY))
+    else:
+        secret = _write(ctx, lambda c: invite(c, name=name, role=role, who=who(), now=now, seconds=DAY))
+    typer.echo(welcome_link(console_address(settings_of(ctx)), secret))
 
 
 @app.command()
 def password(ctx: typer.Context, name: Name, *, password_stdin: FromStdin = False) -> None:
-    """Give a user a new password."""
-    new = read_password(from_stdin=password_stdin)
-    _write(ctx, lambda c: set_password(c, name, new, who=who(), now=int(time.time())))
+    """Give a user a new password; whoever is logged in as this user no longer is."""
+    hashed = read_password(from_stdin=password_stdin)
+    _write(ctx, lambda c: set_password(c, name, hashed, who=who(), now=int(time.time())))
     typer.echo(f"user {name} has a new password")
 
 
@@ -71,6 +99,20 @@ def role_(
     """Change what a user may do."""
     _write(ctx, lambda c: set_role(c, name, role, who=who(), now=int(time.time())))
     typer.echo(f"user {name} is {role} now")
+
+
+@app.command()
+def disable(ctx: typer.Context, name: Name) -> None:
+    """Keep a user from logging in."""
+    _write(ctx, lambda c: set_disabled(c, name, disabled=True, who=who(), now=int(time.time())))
+    typer.echo(f"user {name} cannot log in any more")
+
+
+@app.command()
+def enable(ctx: typer.Context, name: Name) -> None:
+    """Let a disabled user log in again."""
+    _write(ctx, lambda c: set_disabled(c, name, disabled=False, who=who(), now=int(time.time())))
+    typer.echo(f"user {name} can log in again")
 
 
 @app.command()
@@ -100,15 +142,16 @@ def list_(
     )
 
 
-def read_password(*, from_stdin: bool) -> str:
-    """Return a password typed twice without echo, or the first line of standard input; raises InputError."""
+def read_password(*, from_stdin: bool) -> Hashed:
+    """Return what to keep of a password that is typed twice without echo, or is the first line of standard input.
+
+    Raises InputError for one that is too short.
+    """
     if from_stdin:
         new = sys.stdin.readline().rstrip("\r\n")
     else:
         new = typer.prompt("Password", hide_input=True, confirmation_prompt="The same again")
-    if len(new) < LEAST_LENGTH:
-        raise InputError(f"a password needs {LEAST_LENGTH} characters or more")
-    return new
+    return run(hash_password(new))
 
 
 def _write(ctx: typer.Context, job: Callable[[AsyncConnection], Awaitable[T]]) -> T:

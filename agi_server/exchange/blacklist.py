@@ -125,10 +125,11 @@ def read_rules(
         )  # fmt: skip
 
 
-def write_rules(rules: Iterable[Rule | RuleRow], out: TextIO) -> int:
+def write_rules(rules: Iterable[Rule | RuleRow], out: TextIO, *, headings: bool = True) -> int:
     """Write rules as CSV under the headings that import reads; return how many."""
     writer = csv.writer(out)
-    writer.writerow(COLUMNS)
+    if headings:
+        writer.writerow(COLUMNS)
     count = 0
     for rule in rules:
         treatment = f"{rule.treatment}:{rule.target}" if rule.target else str(rule.treatment)

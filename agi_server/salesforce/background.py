@@ -8,6 +8,7 @@ killed anywhere and none runs beside another. What blocks runs in threads, so th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from agi_server.errors import (
     SettingsError,
 )
 from agi_server.salesforce.lock import salesforce_lock
-from agi_server.salesforce.report import STATE, WHAT, Report
+from agi_server.salesforce.report import REMEDIES, STATE, WHAT, Report
 from agi_server.settings import Settings
 from storage import outbox, salesforce_state, sync
 from storage.database import Database
@@ -41,14 +42,14 @@ MARGIN = 0.1  # seconds behind the end of a pause
 SPARING = 0.9  # of the org's API calls; beyond, rounds are rarer
 STRETCH = 10
 
-_FAILURES: tuple[tuple[type[Exception], str, str], ...] = (  # error, kind, what to do
-    (SalesforceDown, "down", "nothing: it is tried again until it answers"),
-    (SalesforceLoginError, "login", "see `ostiary check`"),
-    (SalesforceLimitError, "limit", "see what else uses the org's API; raise salesforce.sync_interval"),
-    (SalesforceError, "refused", "see `ostiary sync`, which shows it as it happens"),
-    (DirectoryError, "database", "see `ostiary check`"),
-    (SettingsError, "settings", "mend the settings and restart"),
-    (Exception, "fault", "report it; nothing is lost"),
+_FAILURES: tuple[tuple[type[Exception], str], ...] = (
+    (SalesforceDown, "down"),
+    (SalesforceLoginError, "login"),
+    (SalesforceLimitError, "limit"),
+    (SalesforceError, "refused"),
+    (DirectoryError, "database"),
+    (SettingsError, "settings"),
+    (Exception, "fault"),
 )
 
 log = structlog.get_logger()
@@ -78,6 +79,8 @@ class Exchange:
         self._counted = 0  # of the client's calls
         self._running: set[asyncio.Task[None]] = set()
         self._reopening: asyncio.TimerHandle | None = None
+        self._wanted: dict[str, bool] = {}  # of the next round: full, accept_removals
+        self._at_once = asyncio.Event()
 
     async def run(self) -> None:
         """Go on for ever."""
@@ -91,7 +94,7 @@ class Exchange:
                 except Exception:  # how it stands cannot be noted or told
                     log.exception("Salesforce: a round is not accounted for")
                     failure = "fault"
-                await asyncio.sleep(self._pause(failure))
+                await self._rest(self._pause(failure))
         finally:
             if self._reopening is not None:
                 self._reopening.cancel()
@@ -100,11 +103,21 @@ class Exchange:
             if self._client is not None:
                 self._client.close()
 
-    def asked(self, question: Mapping[str, Any]) -> None:
-        """Take a question of the serving process (`id`, `number`); it is always answered."""
-        self._start(self._answer(**question))
+    def asked(self, kind: str, content: Mapping[str, Any]) -> None:
+        """Take what the serving process asks: a `lookup` (`id`, `number`), which is always answered, or a `sync`."""
+        if kind == "lookup":
+            self._start(self._answer(**content))
+        elif kind == "sync":
+            self._wanted = {what: self._wanted.get(what, False) or wanted for what, wanted in content.items()}
+            self._at_once.set()
 
     # Rounds
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait for the next round, or until somebody wants one at once."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._at_once.wait(), seconds)
+        self._at_once.clear()
 
     async def _tried(self) -> str:
         """Do a round; return the kind of its failure, empty when it was done."""
@@ -116,14 +129,12 @@ class Exchange:
             self._busy = True
             return ""
         except Exception as error:  # noqa: BLE001  # the invariant
-            kind, remedy = next(
-                (kind, remedy) for type_, kind, remedy in _FAILURES if isinstance(error, type_)
-            )
-            self._failed(kind, str(error) or type(error).__name__, remedy, error if kind == "fault" else None)
+            kind = next(kind for type_, kind in _FAILURES if isinstance(error, type_))
+            self._failed(kind, str(error) or type(error).__name__, error if kind == "fault" else None)
         else:
             kind = "part" if problem else ""
             if problem:
-                self._failed(kind, problem, "all else is in step; see `ostiary sync`", None)
+                self._failed(kind, problem, None)
             else:
                 self._succeeded()
         self._busy = False
@@ -146,7 +157,15 @@ class Exchange:
                 stuck = (await deliver(self._database, client, settings, now=self._now)).error
             except (SalesforceDown, SalesforceRefusal) as error:
                 stuck = str(error)  # it may be about one record; if Salesforce is away, reading says so
-            outcome = await synchronise(self._database, client, settings, now=self._now)
+            wanted, self._wanted = self._wanted, {}
+            outcome = await synchronise(
+                self._database,
+                client,
+                settings,
+                full=wanted.get("full", False),
+                accept_removals=wanted.get("accept_removals", False),
+                now=self._now,
+            )
         for part in outcome.objects:
             counts = {what: getattr(part, what) for what in WHAT}
             self._report.counted(part.sobject, counts)
@@ -181,10 +200,14 @@ class Exchange:
         self._said = ""
         report.succeeded(now)
 
-    def _failed(self, kind: str, error: str, remedy: str, fault: Exception | None) -> None:
+    def _failed(self, kind: str, error: str, fault: Exception | None) -> None:
         if kind != self._said:
             log.error(
-                "Salesforce: not in step; calls go on", kind=kind, error=error, todo=remedy, exc_info=fault
+                "Salesforce: not in step; calls go on",
+                kind=kind,
+                error=error,
+                todo=REMEDIES[kind],
+                exc_info=fault,
             )
         self._said = kind
         self._report.failed(kind, error, self._now())

@@ -11,7 +11,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 STATE: Final = "last"  # its name in salesforce_state
-KINDS: Final = ("down", "login", "limit", "refused", "part", "database", "settings", "fault")  # of errors
+REMEDIES: Final = {  # what to do, by kind of error
+    "down": "nothing: it is tried again until it answers",
+    "login": "see `ostiary check`",
+    "limit": "see what else uses the org's API; raise salesforce.sync_interval",
+    "refused": "see `ostiary sync`, which shows it as it happens",
+    "part": "all else is in step; see `ostiary sync`",
+    "database": "see `ostiary check`",
+    "settings": "mend the settings and restart",
+    "fault": "report it; nothing is lost",
+}
+KINDS: Final = tuple(REMEDIES)
 MOST_NOTES: Final = 50  # kept
 WHAT: Final = ("read", "inserted", "updated", "removed")  # happened to records
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from agi_server.fastagi.protocol import AgiRequest
 from agi_server.fastagi.server import Answer, Script
-from agi_server.scripts import blacklist, ended, incoming, insert, outgoing, ping
+from agi_server.scripts import answered, blacklist, ended, incoming, insert, outgoing, ping
 from agi_server.scripts.services import Services
 
 SCRIPTS: Mapping[str, Callable[[AgiRequest, Services], Answer | Awaitable[Answer]]] = {
@@ -17,6 +17,7 @@ SCRIPTS: Mapping[str, Callable[[AgiRequest, Services], Answer | Awaitable[Answer
     "blacklist_add": blacklist.blacklist_add,
     "blacklist_remove": blacklist.blacklist_remove,
     "blacklist_last": blacklist.blacklist_last,
+    "answered": answered.answered,
     "ended": ended.ended,
     "ping": ping.ping,
 }

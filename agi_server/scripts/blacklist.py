@@ -8,20 +8,16 @@ from __future__ import annotations
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agi_server.calls.directory import Rule, RuleKind, Treatment
-from agi_server.calls.numbers import NumberState, normalise
-from agi_server.calls.screening import check_rule
+from agi_server.blocking import last_number, pattern_of, rule_against
+from agi_server.calls.directory import RuleKind
 from agi_server.errors import DirectoryError, InputError
 from agi_server.fastagi.protocol import AgiRequest
 from agi_server.fastagi.server import Answer
 from agi_server.scripts import variables
 from agi_server.scripts.services import Services
 from storage.blacklist import add_rule, remove_rule
-from storage.calls import last_caller
 
 log = structlog.get_logger()
-
-LAST_CALLER_WITHIN = 24 * 3600  # seconds: *32 never blocks somebody who called the day before yesterday
 
 
 async def blacklist_add(request: AgiRequest, services: Services) -> Answer:
@@ -32,23 +28,21 @@ async def blacklist_add(request: AgiRequest, services: Services) -> Answer:
 async def blacklist_last(request: AgiRequest, services: Services) -> Answer:
     """Block whoever called `extension` last."""
     extension = request.get("extension", "callerid", position=1)
-    whose = extension if services.settings.screening.last_caller == "own" else None
-    since = int(services.clock()) - LAST_CALLER_WITHIN
+    whose = extension if services.directory.policy().last_caller == "own" else None
     try:
-        database = await services.database()
-        caller = await database.read(lambda connection: last_caller(connection, whose, since))
+        number = await last_number(await services.database(), whose, now=int(services.clock()))
     except DirectoryError as error:
         return _failed(services, error)
-    if caller is None:
+    if number is None:
         return _result(services, "not-found")
-    number_text, e164 = caller
-    return await _add(request, services, f"+{e164}" if e164 else number_text)
+    return await _add(request, services, number)
 
 
 async def blacklist_remove(request: AgiRequest, services: Services) -> Answer:
     """Unblock `number`."""
     try:
-        pattern = _pattern(services, request.get("number", position=1))
+        region = services.directory.policy().default.region
+        pattern = pattern_of(request.get("number", position=1), region)
     except InputError:
         return _result(services, "invalid")
 
@@ -72,16 +66,10 @@ async def blacklist_remove(request: AgiRequest, services: Services) -> Answer:
 
 async def _add(request: AgiRequest, services: Services, number: str) -> Answer:
     try:
-        pattern = _pattern(services, number)
+        reason = request.get("reason", position=3) or "feature-code"
+        rule = rule_against(number, services.directory.policy(), reason=reason)
     except InputError:
         return _result(services, "invalid")
-    rule = Rule(
-        id=0,
-        kind=RuleKind.EXACT,
-        pattern=pattern,
-        treatment=Treatment(services.settings.screening.default_treatment),
-        reason=request.get("reason", position=3) or "feature-code",
-    )
     try:
         database = await services.database()
         await database.write(
@@ -90,15 +78,6 @@ async def _add(request: AgiRequest, services: Services, number: str) -> Answer:
     except DirectoryError as error:
         return _failed(services, error)
     return _result(services, "added")
-
-
-def _pattern(services: Services, number: str) -> str:
-    normalised = normalise(number, services.settings.numbers.region)
-    if normalised.state is NumberState.ANONYMOUS:
-        raise InputError(
-            f"{number!r} is not a number that can be blocked; block anonymous calls with a rule of that kind"
-        )
-    return check_rule(RuleKind.EXACT, normalised.text)
 
 
 def _who(request: AgiRequest) -> str:

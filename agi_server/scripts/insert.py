@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -23,6 +24,9 @@ from agi_server.scripts import variables
 from agi_server.scripts.request import lookup_call
 from agi_server.scripts.services import Services
 from storage import contacts
+
+if TYPE_CHECKING:
+    from storage.database import Database
 
 log = structlog.get_logger()
 
@@ -55,16 +59,8 @@ async def find_or_insert(
     try:
         async with asyncio.timeout(seconds):
             writer = await services.database()
-            found = await writer.write(
-                lambda connection: contacts.find_or_insert(
-                    connection,
-                    data=data,
-                    ani=ani,
-                    database=database,
-                    now=int(services.clock()),
-                    did=call.did,
-                    name=_name(call, ani),
-                )
+            return await insert_contact(
+                writer, call, data=data, ani=ani, database=database, now=int(services.clock())
             )
     except DirectoryError as error:
         log.error("contact not stored, the call goes on", error=str(error))
@@ -72,7 +68,17 @@ async def find_or_insert(
     except TimeoutError:
         log.error("contact not stored in time, the call goes on", seconds=seconds)
         return None
-    return found
+
+
+async def insert_contact(
+    writer: Database, call: Call, *, data: str, ani: Number, database: str, now: int
+) -> contacts.FoundContact:
+    """Return the contact of a call, durable before this returns. Raises DirectoryError."""
+    return await writer.write(
+        lambda connection: contacts.find_or_insert(
+            connection, data=data, ani=ani, database=database, now=now, did=call.did, name=_name(call, ani)
+        )
+    )
 
 
 def _name(call: Call, ani: Number) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from storage.database import Database
 
 
-def _call_ids() -> Callable[[], str]:
+def new_call_ids() -> Callable[[], str]:
     """Return a maker of call ids: sortable by time, unique across restarts and processes."""
     instance = os.urandom(3).hex()
     counter = itertools.count()
@@ -42,4 +42,4 @@ class Services:
     report: Callable[[Decision, float], None]
     lookups: Lookups | None = None
     clock: Callable[[], float] = time.time
-    new_call_id: Callable[[], str] = field(default_factory=_call_ids)
+    new_call_id: Callable[[], str] = field(default_factory=new_call_ids)

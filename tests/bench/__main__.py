@@ -1,6 +1,7 @@
 """`python -m tests.bench`: Markdown on standard output, progress on standard error; slow is no failure.
 
-`python -m tests.bench sync` measures the synchronisation alone.
+`python -m tests.bench sync` measures the synchronisation alone, `… search` the search of contacts, `… web` the API
+and the console.
 """
 
 from __future__ import annotations
@@ -13,21 +14,27 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from tests.bench import compare, report, scale, sync
+from tests.bench import compare, report, scale, search, sync, web
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run all parts, the first alone with --quick, or the synchronisation alone."""
+    """Run all parts, the first alone with --quick, or one of those that can be had alone."""
     words = sys.argv[1:] if arguments is None else [*arguments]
-    alone = words[:1] == ["sync"]
-    options = _sync_parser().parse_args(words[1:]) if alone else _parser().parse_args(words)
+    alone = words[0] if words[:1] in ([name] for name in ALONE) else ""
+    options = ALONE[alone]().parse_args(words[1:]) if alone else _parser().parse_args(words)
     measured_on = report.machine()
     print("{date}, Python {python}, {cpu}, {system}; load at the start {load}\n".format(**measured_on))
     figures: dict[str, object] = {"machine": measured_on}
     with tempfile.TemporaryDirectory(prefix="ostiary-bench-") as folder:
         directory = Path(folder)
-        if alone:
+        if alone == "sync":
             figures["sync"] = _sync(directory, options.contacts, options.accounts, options.changes)
+        elif alone == "search":
+            figures["search"] = _search(directory, options.contacts, options.searches)
+        elif alone == "web":
+            _say(f"importing {options.contacts:,} contacts")
+            scale.import_contacts(directory / "state", options.contacts)
+            figures["web"] = _web(directory / "state", options.contacts, options.seconds)
         else:
             figures |= _parts(directory, options)
     if options.json:
@@ -49,6 +56,7 @@ def _parts(directory: Path, options: argparse.Namespace) -> dict[str, object]:
     print(report.comparison(compared), flush=True)
     if options.quick:
         return {"comparison": _plain(compared)}
+    asked = _web(directory / "state", options.contacts, options.web_seconds)
     measured = scale.measure(
         directory,
         contacts=options.size,
@@ -61,8 +69,16 @@ def _parts(directory: Path, options: argparse.Namespace) -> dict[str, object]:
     return {
         "comparison": _plain(compared),
         "scale": asdict(measured),
+        "web": asked,
+        "search": _search(directory, options.size, options.searches),
         "sync": _sync(directory, options.size, options.size * 3 // 10, min(options.size // 5, 1000)),
     }
+
+
+def _search(directory: Path, contacts: int, searches: int) -> dict[str, object]:
+    measured = search.measure(directory / "searched", contacts=contacts, searches=searches, say=_say)
+    print(report.search(measured) + "\n", flush=True)
+    return asdict(measured)
 
 
 def _sync(directory: Path, contacts: int, accounts: int, changes: int) -> dict[str, object]:
@@ -70,6 +86,12 @@ def _sync(directory: Path, contacts: int, accounts: int, changes: int) -> dict[s
         directory / "synchronised", contacts=contacts, accounts=accounts, changes=changes, say=_say
     )
     print(report.sync(measured))
+    return asdict(measured)
+
+
+def _web(state: Path, contacts: int, seconds: float) -> dict[str, object]:
+    measured = web.measure(state, contacts=contacts, say=_say, seconds=seconds)
+    print("\n" + report.web(measured) + "\n", flush=True)
     return asdict(measured)
 
 
@@ -86,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
         "--size", type=_size, default=1_000_000, help="directory of the other parts; `million` is one"
     )
     parser.add_argument("--decisions", type=int, default=20_000, help="decisions of the second part")
+    parser.add_argument("--searches", type=int, default=100, help="searches of each sort")
+    parser.add_argument("--web-seconds", type=float, default=10.0, help="of each load of API and console")
     return parser
 
 
@@ -98,6 +122,29 @@ def _sync_parser() -> argparse.ArgumentParser:
     parser.add_argument("--accounts", type=int, default=300_000)
     parser.add_argument("--changes", type=int, default=1000, help="contacts changed for one round")
     return parser
+
+
+def _web_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench web", description="What the API and the console cost."
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--contacts", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
+    return parser
+
+
+def _search_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench search", description="What finding a contact costs."
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--contacts", type=int, default=1_000_000)
+    parser.add_argument("--searches", type=int, default=100, help="searches of each sort")
+    return parser
+
+
+ALONE = {"sync": _sync_parser, "search": _search_parser, "web": _web_parser}
 
 
 def _size(text: str) -> int:

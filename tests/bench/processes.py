@@ -132,6 +132,16 @@ def command(state: Path, *arguments: str) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def parts(server: psutil.Process, kind: str) -> list[psutil.Process]:
+    """Return what a server runs beside itself of a kind: `worker` or `front`."""
+    found = []
+    for process in server.children():
+        with contextlib.suppress(psutil.Error):
+            if kind in process.cmdline():
+                found.append(process)
+    return found
+
+
 def cpu_seconds(process: int) -> float:
     """Return the CPU time of a process in nanosecond steps; 0.0 when it is gone.
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from tests.bench.compare import LINES, OSTIARY, PANORAMISK, RESPONDER, SERVERS, WHOLE, Case, Comparison
 from tests.bench.scale import Scale
+from tests.bench.search import Search, Times
 from tests.bench.sync import Calls, Sync
+from tests.bench.web import Web
 
 Aim = tuple[str, str, str, str]
 _AIMS = ("aim", "wanted", "measured", "")
@@ -158,6 +160,29 @@ def scale(result: Scale) -> str:
     return table((f"{result.contacts:,} contacts", "measured"), list(rows.items()))
 
 
+def search(result: Search) -> str:
+    """Return the part on finding contacts, with its aims."""
+    rows = [_searches(name, times) for name, times in [*result.sorts.items(), ("all", result.every)]]
+    ratio = result.with_index / result.without_index
+    return "\n\n".join(
+        [
+            f"Search among {result.contacts:,} contacts, milliseconds from asking to having a page",
+            table(("typed", "searches", "p50", "p99", "max", "found"), rows),
+            (
+                f"Storing {result.written:,} contacts anew takes {result.with_index:.1f} s with the index of the "
+                f"search and {result.without_index:.1f} s without ({ratio:.2f} ×); a transaction "
+                f"{result.transaction_p50:.0f} ms, p99 {result.transaction_p99:.0f} ms."
+            ),
+            table(_AIMS, [_aim("p99 of a search", 50, result.every.p99, "ms")]),
+        ]
+    )
+
+
+def _searches(name: str, times: Times) -> tuple[str, ...]:
+    figures = (times.p50, times.p99, times.longest, times.found)
+    return name, f"{times.count:,}", *(f"{each:.1f}" for each in figures)
+
+
 def sync(result: Sync) -> str:
     """Return the third part: the synchronisation, the calls meanwhile, the aims."""
     size = f"{result.contacts:,} contacts, {result.accounts:,} accounts"
@@ -200,6 +225,52 @@ def sync(result: Sync) -> str:
         table(_AIMS, sync_aims(result)),
     ]
     return "\n\n".join(parts)
+
+
+def web(result: Web) -> str:
+    """Return the fourth part: pages, decisions over HTTP, calls while the console is under load."""
+    parts = [
+        table(
+            (f"console, {result.contacts:,} contacts", "kB with what it loads", "p50 ms", "slowest of 30 ms"),
+            [
+                (page.path, f"{page.kilobytes:.0f}", f"{page.p50:.1f}", f"{page.slowest:.1f}")
+                for page in result.pages
+            ],
+        ),
+        f"Of each page's weight {result.assets:.0f} kB are fetched once. Memory of the front: {result.memory:.0f} MB.",
+    ]
+    if result.decisions is None or result.console is None:
+        parts.append("wrk is not installed: decisions over HTTP and calls under load were not measured.")
+    else:
+        parts.append(
+            f"`POST /api/v1/decisions`: {result.decisions.rate:,.0f} a second with {result.decisions.front_cores:.2f} "
+            f"cores ({result.decisions.errors} errors). Console under load: {result.console.rate:,.0f} pages a second "
+            f"with {result.console.front_cores:.2f} cores ({result.console.errors} errors)."
+        )
+    if result.without is not None and result.during is not None:
+        rows = [
+            (name, f"{each.count:,}", f"{each.p50:.2f}", f"{each.p99:.2f}")
+            for name, each in (("without", result.without), ("during", result.during))
+        ]
+        parts.append(table(("console under load", "calls", "p50", "p99"), rows))
+    return "\n\n".join([*parts, "**Aims**", table(_AIMS, web_aims(result))])
+
+
+def web_aims(result: Web) -> list[Aim]:
+    """Return the aims of the fourth part."""
+    rows = [
+        _aim("heaviest page", 100, max(page.kilobytes for page in result.pages), "kB"),
+        _aim("slowest page, p50", 200, max(page.p50 for page in result.pages), "ms"),
+    ]
+    if result.decisions is not None:
+        per_core = result.decisions.rate / result.decisions.front_cores
+        rows.append(_aim("a decision over HTTP, CPU of the front", 0.5, 1000 / per_core, "ms"))
+    if result.without is not None and result.during is not None:
+        rows.append(
+            _aim("p99 of a call, console under load", 1.5, result.during.p99 / result.without.p99, "×")
+        )
+        rows.append(_aim("calls lost", 0, result.during.lost, ""))
+    return rows
 
 
 def _calls(name: str, calls: Calls) -> tuple[str, ...]:

@@ -236,8 +236,8 @@ def _calling(server: Server, rate: float, callers: list[str]) -> Iterator[Callab
 
 
 def _worker(server: Server) -> psutil.Process:
-    _wait_for(lambda: bool(server.process.children()), "the worker")
-    (worker,) = server.process.children()
+    _wait_for(lambda: bool(processes.parts(server.process, "worker")), "the worker")
+    (worker,) = processes.parts(server.process, "worker")
     return worker
 
 

@@ -312,11 +312,11 @@ async def test_a_long_interval_is_never_shortened(database: Database) -> None:
 
 async def test_a_question_is_answered(server: OrgServer, database: Database, tmp_path: Path) -> None:
     async with at_work(server, database, tmp_path) as worker:
-        worker.exchange.asked({"id": 1, "number": ANA})
+        worker.exchange.asked("lookup", {"id": 1, "number": ANA})
         answer = await worker.until(lambda answer: answer["id"] == 1, "found")
         assert answer["outcome"] == "not_asked"
         await worker.until(lambda told: told["up"])
-        worker.exchange.asked({"id": 2, "number": ANA})
+        worker.exchange.asked("lookup", {"id": 2, "number": ANA})
         answer = await worker.until(lambda answer: answer["id"] == 2, "found")
         assert answer == {"id": 2, "outcome": "unknown", "why": ""}
 
@@ -331,7 +331,7 @@ async def test_the_server_is_told_when_look_ups_stop_and_when_they_go_on(
         monkeypatch.setattr(worker.exchange, "_round", rounds.wait)  # nothing else tells
         server.faults.add("limit", path="/search/", times=FAILURES)
         for id_ in range(FAILURES):
-            worker.exchange.asked({"id": id_, "number": ANA})
+            worker.exchange.asked("lookup", {"id": id_, "number": ANA})
             await worker.until(lambda _: True, "found")
         closed = [content["lookups"] for kind, content in worker.said if kind == "salesforce"][-1]
         assert "left out for a while" in closed

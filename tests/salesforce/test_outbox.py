@@ -261,7 +261,7 @@ async def test_parked_mended_retried(desk: Desk) -> None:
     assert desk.writes() == 0
     desk.org.add_field("Contact", "Source__c", "string")
     assert await desk.deliver(create=wrong) == Delivered(0, 0, 0)  # it waits for an admin
-    await desk.database.write(lambda conn: outbox.retry(conn, None))
+    await desk.database.write(lambda conn: outbox.retry(conn, None, "cli:ana", NOW))
     assert await desk.deliver(create=wrong) == Delivered(2, 0, 0)
     assert desk.records("Contact", "Source__c") == [{"Source__c": "phone"}] * 2
 
@@ -402,13 +402,13 @@ async def test_duplicate_rules(desk: Desk) -> None:
     ((error,),) = desk.waiting("error")
     assert error.startswith("DUPLICATES_DETECTED: ")
     assert "a duplicate rule blocks it" in error
-    await desk.database.write(lambda conn: outbox.retry(conn, None))
+    await desk.database.write(lambda conn: outbox.retry(conn, None, "cli:ana", NOW))
     assert await desk.deliver() == Delivered(1, 0, 0)
     desk.org.duplicates("Contact", "Phone", block=True)
     await desk.call("b", number=NUMBER)
     assert await desk.deliver() == Delivered(0, 0, 1)
     desk.org.duplicates("Contact")
-    await desk.database.write(lambda conn: outbox.retry(conn, None))
+    await desk.database.write(lambda conn: outbox.retry(conn, None, "cli:ana", NOW))
     assert await desk.deliver() == Delivered(1, 0, 0)
     assert len(desk.records()) == 3
 

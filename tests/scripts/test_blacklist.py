@@ -1,5 +1,8 @@
 from pathlib import Path
 
+from agi_server.settings_file import storage_url
+from storage.database import Database
+from storage.overrides import put_override
 from tests.house import House, house
 
 
@@ -75,3 +78,25 @@ async def test_hits_are_counted(ostiary: House) -> None:
         await ostiary.ask("incoming", "+4930900900")
     row = await ostiary.until_row("SELECT last_hit_at FROM blacklist WHERE hits = 3")
     assert row.last_hit_at > 0
+
+
+async def test_what_was_changed_of_the_settings_counts(ostiary: House) -> None:
+    database = await Database.open(storage_url(ostiary.settings))
+    changes = {"numbers.region": "PT", "screening.default_treatment": "busy", "screening.last_caller": "any"}
+    try:
+        for key, value in changes.items():
+            await database.write(
+                lambda conn, key=key, value=value: put_override(  # type: ignore[misc]
+                    conn, key, value, settings=ostiary.settings, who="test", now=1
+                )
+            )
+    finally:
+        await database.close()
+    await ostiary.ask("blacklist_add", "100", query={"number": "210000001"})
+    assert (await ostiary.rows("SELECT treatment FROM blacklist WHERE pattern = '+351210000001'"))[0] == (
+        "busy",
+    )
+    told = await ostiary.ask("incoming", "+4930333444")
+    await ostiary.until_row(f"SELECT 1 FROM calls WHERE id = '{told['OSTIARY_CALL']}'")
+    assert await ostiary.ask("blacklist_last", query={"extension": "100"}) == {"OSTIARY_RESULT": "added"}
+    assert (await ostiary.ask("incoming", "+4930333444"))["OSTIARY_TREATMENT"] == "busy"

@@ -44,6 +44,14 @@ async def test_ended_finds_its_call_by_uniqueid(ostiary: House) -> None:
     assert (row.uniqueid, row.disposition, row.seconds, row.answered_by) == ("1700.42", "answer", 7, "101")
 
 
+async def test_who_answered_is_known_while_the_call_goes_on(ostiary: House) -> None:
+    told = await ostiary.ask("incoming", "03023125010")
+    query = {"call": told["OSTIARY_CALL"], "answered_by": "PJSIP/101-0000000f"}
+    assert await ostiary.ask("answered", query=query) == {}
+    row = await ostiary.until_row("SELECT * FROM calls WHERE answered_by <> ''")
+    assert (row.id, row.answered_by, row.ended_at) == (told["OSTIARY_CALL"], "101", None)
+
+
 async def test_a_missed_call_was_answered_by_nobody(ostiary: House) -> None:
     told = await ostiary.ask("incoming", "03023125010")
     await ostiary.ask(

@@ -1,9 +1,8 @@
-"""What admins change: rules, agents, DIDs, users; and that each change is noted."""
+"""What admins change: rules, agents, DIDs; and that each change is noted."""
 
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,6 @@ from storage.agents import list_agents, put_agent, remove_agent
 from storage.blacklist import RuleRow, add_rule, count_hits, list_rules, remove_rule
 from storage.database import Database
 from storage.dids import DidRow, list_dids, put_did, remove_did
-from storage.users import add_user, check_password, list_users, remove_user, set_password, set_role
 from tests.storage.conftest import NOW, Query
 
 BY: dict[str, Any] = {"who": "cli:ana", "now": NOW}
@@ -192,77 +190,3 @@ async def test_a_did_is_added_changed_and_forgotten(database: Database, query: Q
     assert regions == [
         ("dids.put", None, None), ("dids.put", None, "PT"), ("dids.remove", "PT", None),
     ]  # fmt: skip
-
-
-# --- users
-
-
-async def role(database: Database, name: str, password: str) -> str | None:
-    return await database.read(lambda conn: check_password(conn, name, password))
-
-
-async def test_a_user_logs_in_with_the_password_only(database: Database, query: Query) -> None:
-    await database.write(lambda conn: add_user(conn, "ana", "correct horse", "operator", **BY))
-    assert await role(database, "ana", "correct horse") == "operator"
-    for name, password in (("ana", "wrong"), ("ana", ""), ("ben", "correct horse"), ("", "")):
-        assert await role(database, name, password) is None
-    await database.write(lambda conn: set_password(conn, "ana", "battery staple", **BY))
-    assert await role(database, "ana", "correct horse") is None
-    assert await role(database, "ana", "battery staple") == "operator"
-    await database.write(lambda conn: set_role(conn, "ana", "admin", **BY))
-    assert await role(database, "ana", "battery staple") == "admin"
-    query("UPDATE users SET disabled = 1")
-    assert await role(database, "ana", "battery staple") is None
-    (user,) = await database.read(list_users)
-    assert (user.name, user.role, user.created_at, user.disabled) == ("ana", "admin", NOW, True)
-    await database.write(lambda conn: remove_user(conn, "ana", **BY))
-    assert await database.read(list_users) == []
-    noted = audited(query)
-    assert [what for what, *_ in noted] == ["users.add", "users.password", "users.role", "users.remove"]
-    assert not any(word in json.dumps(noted) for word in ("horse", "staple", "argon2"))
-
-
-async def test_a_password_is_kept_as_a_slow_hash(database: Database, query: Query) -> None:
-    await database.write(lambda conn: add_user(conn, "ana", "correct horse", "viewer", **BY))
-    ((stored,),) = query("SELECT password_hash FROM users")
-    assert stored.startswith("$argon2id$")
-    query("UPDATE users SET password_hash = 'correct horse'")
-    assert await role(database, "ana", "correct horse") is None
-
-
-async def test_a_name_nobody_has_takes_as_long(database: Database) -> None:
-    await database.write(lambda conn: add_user(conn, "ana", "correct horse", "viewer", **BY))
-
-    async def least(name: str) -> float:
-        taken = []
-        for _ in range(5):
-            started = time.perf_counter()
-            assert await role(database, name, "wrong") is None
-            taken.append(time.perf_counter() - started)
-        return min(taken)
-
-    await least("ben")
-    assert await least("ben") > 0.5 * await least("ana")
-
-
-@pytest.mark.parametrize(
-    ("name", "password", "what"),
-    [("ana", "x", "viewer"), (" ", "x", "viewer"), ("ben", "x", "king"), ("ben", "", "viewer")],
-)
-async def test_a_user_that_cannot_be_is_refused(
-    database: Database, name: str, password: str, what: str
-) -> None:
-    await database.write(lambda conn: add_user(conn, "ana", "correct horse", "viewer", **BY))
-    with pytest.raises(InputError):
-        await database.write(lambda conn: add_user(conn, name, password, what, **BY))
-    assert len(await database.read(list_users)) == 1
-
-
-async def test_what_is_done_to_nobody_is_refused(database: Database) -> None:
-    for job in (
-        lambda conn: set_password(conn, "ana", "x", **BY),
-        lambda conn: set_role(conn, "ana", "viewer", **BY),
-        lambda conn: remove_user(conn, "ana", **BY),
-    ):
-        with pytest.raises(InputError, match="'ana'"):
-            await database.write(job)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from storage.calls import end_call, forget_calls, last_caller, record_calls
+from storage.calls import answer_call, end_call, forget_calls, last_caller, record_calls
 from storage.database import Database
 from tests.storage.conftest import Query
 
@@ -36,6 +36,25 @@ async def test_a_call_is_recorded_once(database: Database, query: Query) -> None
     ]  # fmt: skip
     ((trace,),) = query("SELECT trace FROM calls WHERE id = 'a'")
     assert json.loads(trace) == [["match", "x"]]
+
+
+async def test_who_answered_a_call(database: Database, query: Query) -> None:
+    await record(
+        database,
+        {"id": "a", "started_at": 1, "uniqueid": "1.1"},
+        {"id": "b", "started_at": 2, "uniqueid": "1.1"},
+        {"id": "c", "started_at": 30, "uniqueid": "3.3"},
+    )
+
+    async def answer(extension: str, **values: Any) -> bool:
+        return await database.write(lambda conn: answer_call(conn, at=20, extension=extension, **values))
+
+    assert await answer("101", uniqueid="1.1")
+    assert not await answer("", uniqueid="1.1")
+    assert not await answer("101", uniqueid="")
+    assert not await answer("101", call_id="nobody")
+    assert not await answer("101", call_id="c")  # began later
+    assert query("SELECT id, answered_by FROM calls ORDER BY id") == [("a", ""), ("b", "101"), ("c", "")]
 
 
 async def test_how_a_call_ended(database: Database, query: Query) -> None:

@@ -97,9 +97,9 @@ async def test_tries_are_counted_and_retry_begins_anew(database: Database, query
     await database.write(lambda conn: outbox.park(conn, parked, "no such field"))
     state = "SELECT attempts, next_attempt_at, error, parked FROM outbox ORDER BY id"
     assert query(state) == [(2, NOW + 120, "504", 0), (1, NOW, "no such field", 1), (0, NOW, "", 0)]
-    assert await database.write(lambda conn: outbox.retry(conn, None)) == 1
+    assert await database.write(lambda conn: outbox.retry(conn, None, "cli:ana", NOW)) == 1
     assert await due(database) == [parked, other]
-    assert await database.write(lambda conn: outbox.retry(conn, [waiting])) == 1
+    assert await database.write(lambda conn: outbox.retry(conn, [waiting], "cli:ana", NOW)) == 1
     assert await due(database) == [waiting, parked, other]
     assert query(state) == [(0, 0, "504", 0), (0, 0, "no such field", 0), (0, NOW, "", 0)]
 
@@ -163,7 +163,7 @@ def test_a_contacts_rows_are_tried_in_their_order(
                 assert len(owners) == len(set(owners))
                 assert not any(row.parked or row.next_attempt_at > now for row in rows)
                 if fate == "retry":
-                    await database.write(partial(outbox.retry, ids=None))
+                    await database.write(partial(outbox.retry, ids=None, who="cli:ana", now=NOW))
                 elif rows:
                     row = rows[0]
                     jobs: dict[str, Any] = {

@@ -1,0 +1,1 @@
+"""The HTTP API: JSON below /api/v1."""

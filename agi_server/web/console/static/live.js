@@ -1,0 +1,166 @@
+// Live calls: shows events as they come. Texts come from the page's attributes; whatever an event holds is put into
+// the page as text, never as markup.
+"use strict";
+
+(() => {
+  const list = document.getElementById("live");
+  if (!list) return;
+  const template = document.getElementById("call");
+  const state = document.getElementById("state");
+  const news = document.getElementById("news");
+  const none = document.getElementById("none");
+  const terms = JSON.parse(list.dataset.terms);
+  const sentences = JSON.parse(list.dataset.sentences).map(([pattern, text]) => [new RegExp(`^(?:${pattern})$`), text]);
+  const words = state.dataset;
+  const most = Number(list.dataset.most);
+  const clock = new Intl.DateTimeFormat(list.dataset.locale, { timeStyle: "medium", timeZone: list.dataset.zone });
+  let source = null;
+  let waiting = 0; // announcements are gathered, so that a busy hour does not talk without a pause
+  let announced = "";
+
+  const term = (kind, token) => (terms[kind] || {})[token] || token;
+
+  function explain(detail) {
+    for (const [pattern, text] of sentences) {
+      const found = pattern.exec(detail);
+      if (found) {
+        return text.replace(/%\((\w+)\)s/g, (_, name) => {
+          const part = found.groups[name];
+          if (name === "kind" || name === "other_kind") return term("kind", part);
+          return name === "who" || name === "because" ? explain(part) : part;
+        });
+      }
+    }
+    return detail;
+  }
+
+  // Control characters as signs, as the server shows them.
+  const visible = (text) =>
+    String(text).replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (char) => {
+      const code = char.charCodeAt(0);
+      return code < 0x20 ? String.fromCharCode(0x2400 + code) : code === 0x7f ? "\u2421" : "\ufffd";
+    });
+
+  function put(row, slot, text) {
+    const place = row.querySelector(`[data-slot="${slot}"]`);
+    place.textContent = visible(text || "");
+    const fact = place.closest("[data-fact]");
+    if (fact) fact.hidden = !text;
+  }
+
+  function step(each) {
+    const item = document.createElement("li");
+    if (each.stage === "error" || each.outcome === "block") item.className = "bad";
+    const piece = (name, text, element = "span") => {
+      if (!text) return;
+      const made = document.createElement(element);
+      made.className = name;
+      made.textContent = visible(text);
+      item.append(made, " ");
+    };
+    piece("stage", term("stage", each.stage));
+    piece("outcome", term("outcome", each.outcome));
+    piece("detail", explain(each.detail));
+    piece("", each.personal, "bdi");
+    return item;
+  }
+
+  function rowOf(id) {
+    return [...list.children].find((row) => row.dataset.call === id);
+  }
+
+  function decided(call) {
+    if (rowOf(call.id)) return;
+    const row = template.content.firstElementChild.cloneNode(true);
+    const number = call.number || (call.number_state === "anonymous" ? "" : call.number_sent);
+    row.dataset.call = call.id;
+    row.classList.add(call.verdict, "fresh");
+    put(row, "name", call.display_name || number || words.withheld);
+    put(row, "number", number || words.withheld);
+    put(row, "contact", call.contact ? call.contact.name : call.company);
+    put(row, "did", call.did);
+    put(row, "reason", term("reason", call.reason));
+    put(row, "agent", call.agent ? `${call.agent.name} (${call.agent.extension})` : call.route);
+    put(row, "verdict", term("verdict", call.verdict));
+    row.querySelector('[data-slot="verdict"]').classList.add(call.verdict === "block" ? "bad" : "ok");
+    put(row, "direction", term("direction", call.direction));
+    const since = row.querySelector("time");
+    since.dateTime = new Date(call.at * 1000).toISOString();
+    since.textContent = clock.format(call.at * 1000);
+    row.querySelector(".trace").replaceChildren(...call.trace.map(step));
+    for (const link of row.querySelectorAll("[data-page]")) {
+      link.href = `/calls/${encodeURIComponent(call.id)}${link.dataset.page}`;
+    }
+    for (const form of row.querySelectorAll("form[data-page]")) {
+      form.setAttribute("action", `/calls/${encodeURIComponent(call.id)}${form.dataset.page}`);
+      form.hidden = !number || call.direction !== "inbound" || call.verdict === "block";
+    }
+    list.prepend(row);
+    if (call.verdict === "block" || call.direction !== "inbound") over(row, "");
+    while (list.children.length > most && !list.lastElementChild.contains(document.activeElement)) {
+      list.lastElementChild.remove();
+    }
+    if (none) none.hidden = true;
+    announce(`${call.display_name || number || words.withheld}: ${term("verdict", call.verdict)}`);
+  }
+
+  function over(row, text) {
+    if (text) put(row, "state", text);
+    if (row.classList.contains("over")) return;
+    row.classList.add("over");
+    const first = list.querySelector(":scope > .over:not([data-call='" + CSS.escape(row.dataset.call) + "'])");
+    if (!row.contains(document.activeElement)) list.insertBefore(row, first);
+  }
+
+  function answered(call) {
+    const row = rowOf(call.id);
+    if (row) put(row, "state", call.answered_by ? words.answeredBy.replace("%s", call.answered_by) : words.answered);
+  }
+
+  function ended(call) {
+    const row = rowOf(call.id);
+    if (row) over(row, call.answered ? words.ended : term("disposition", call.disposition.toLowerCase()) || words.ended);
+  }
+
+  function announce(text) {
+    announced = text;
+    if (waiting) return;
+    waiting = setTimeout(() => {
+      news.textContent = visible(announced);
+      waiting = 0;
+    }, 1500);
+  }
+
+  function show(name) {
+    state.className = `state ${name}`;
+    state.textContent = words[name];
+  }
+
+  function connect() {
+    if (source) return;
+    source = new EventSource("/api/v1/events?types=decision,call.answered,call.ended");
+    source.onopen = () => show("on");
+    source.onerror = () => {
+      show("lost");
+      if (source.readyState === EventSource.CLOSED) {
+        source = null; // refused: the log-in has ended, or the server is not there yet
+        setTimeout(() => document.hidden || connect(), 10000);
+      }
+    };
+    const on = (type, what) =>
+      source.addEventListener(type, (event) => what(JSON.parse(event.data).data));
+    on("decision", decided);
+    on("call.answered", answered);
+    on("call.ended", ended);
+    source.addEventListener("gap", () => location.reload()); // some are missing: the server knows them
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) return location.reload(); // with what came meanwhile
+    if (source) source.close();
+    source = null;
+    show("paused");
+  });
+  document.getElementById("refresh").hidden = true;
+  connect();
+})();

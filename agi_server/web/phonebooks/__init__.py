@@ -1,0 +1,1 @@
+"""Directories for IP phones, each as its maker wants it."""

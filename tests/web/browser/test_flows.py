@@ -1,0 +1,74 @@
+"""What people do in the console, in every language."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from agi_server.web.console.languages import LANGUAGES
+from tests.web.browser.conftest import HOSTILE, PASSWORD, Console, Visitor
+from tests.web.browser.pictures import shoot
+
+languages = pytest.mark.parametrize("language", LANGUAGES)
+
+
+@languages
+def test_who_is_not_logged_in_is_led_to_the_page_they_wanted(
+    console: Console, visit: Any, language: str
+) -> None:
+    one: Visitor = visit(None, language=language)
+    page = one.page
+    page.goto(console.address + "/calls?verdict=block")
+    assert "/log-in" in page.url
+    page.fill("[name=name]", "viewer")
+    page.fill("[name=password]", "wrong " + PASSWORD)
+    page.click("main form button")
+    assert page.locator("main .error").count() == 1
+    page.fill("[name=password]", PASSWORD)
+    page.click("main form button")
+    page.wait_for_url(console.address + "/calls?verdict=block")
+    page.click("header form button")
+    page.wait_for_url(re.compile("/log-in"))
+    page.goto(console.address + "/calls")
+    assert "/log-in" in page.url
+
+
+@languages
+def test_a_call_appears_and_changes_while_one_looks(console: Console, visit: Any, language: str) -> None:
+    one: Visitor = visit("operator", language=language)
+    page = one.go("/")
+    page.wait_for_selector("#state:not(:empty)")
+    told = console.call("+493023125010")
+    row = page.locator(f"[data-call='{told['OSTIARY_CALL']}'], #call-{told['OSTIARY_CALL']}").first
+    row.wait_for()
+    assert "Ana Muñoz" in row.inner_text()
+    if language == "en":
+        shoot(page, "live-call")
+    console.call("+351210000999", HOSTILE)
+    page.get_by_text("onerror=alert(1)").first.wait_for()
+    assert one.complaints == []
+
+
+@languages
+def test_a_caller_is_blocked_from_the_history(console: Console, visit: Any, language: str) -> None:
+    number = f"+3319900{7000 + list(LANGUAGES).index(language)}"
+    console.call(number, "Pest")
+    one: Visitor = visit("operator", language=language)
+    page = one.go("/calls")
+    page.wait_for_function(
+        "async number => { const page = await (await fetch('/calls')).text(); return page.includes(number); }",
+        arg="Pest",
+    )
+    page.reload()
+    page.locator("main table tbody tr a").first.click()
+    page.wait_for_url(re.compile("/calls/"))
+    shoot(page, "call", language)
+    form = page.locator("main form[action*=block]").first
+    if not form.locator("button").is_visible():
+        page.locator("main details:has(form[action*=block]) > summary").first.click()
+    form.locator("button").last.click()
+    page.locator("main .notice").wait_for()
+    assert console.call(number)["OSTIARY_ACTION"] == "block"
+    assert one.complaints == []
