@@ -35,7 +35,7 @@ from storage.directory import SqliteDirectory
 from storage.engine import sqlite_path
 from storage.invitations import first_invitation
 
-NICENESS = 3  # calls first, then people, then the worker
+NICENESS = 10  # calls first, then the journal; a page may take a moment longer
 
 log = structlog.get_logger()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import typer
+from fastapi.routing import APIRoute
 
 from agi_server.calls.directory import RuleKind, Treatment
 from agi_server.calls.naming import FIELDS
@@ -20,6 +21,8 @@ from agi_server.exchange.headings import AGENT_HEADINGS, BLACKLIST_HEADINGS, CON
 from agi_server.metrics import Metrics
 from agi_server.scripts import SCRIPTS, variables
 from agi_server.settings import SECTIONS, VARIABLES
+from agi_server.web.access import Needs
+from agi_server.web.app import API
 from agi_server.web.counts import Counts
 
 ROOT = Path(__file__).parent.parent
@@ -188,3 +191,20 @@ def test_every_name_that_people_write_is_in_the_manual(page: str, names: list[st
 def test_every_treatment_is_in_the_manual() -> None:
     spans = {span.partition(":")[0] for span in _SPAN.findall(text_of("matching.md"))}
     assert [treatment for treatment in Treatment if treatment not in spans] == []
+
+
+def test_the_page_of_the_api_has_every_address_and_what_it_needs() -> None:
+    shown = re.findall(r"^\| `([A-Z]+) (/\S+)` \| (\S+) \|", text_of("api.md"), re.MULTILINE)
+    there = [
+        (method, re.sub(r":\w+}", "}", route.path), _scope_of(route))
+        for module in API
+        for route in module.router.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in (route.methods or set()) - {"HEAD"}
+    ]
+    assert sorted(shown) == sorted(there)
+
+
+def _scope_of(route: APIRoute) -> str:
+    (needs,) = (each.call for each in route.dependant.dependencies if isinstance(each.call, Needs))
+    return needs.scope or "any"
