@@ -27,11 +27,11 @@ from agi_server.web.api.answers import describe_problems
 from agi_server.web.console import agents as agents_pages
 from agi_server.web.console import audit as audit_pages
 from agi_server.web.console import blacklist as blacklist_pages
+from agi_server.web.console import call_back, live, log_in, statics, statistics
 from agi_server.web.console import calls as calls_pages
 from agi_server.web.console import contacts as contacts_pages
 from agi_server.web.console import dids as dids_pages
 from agi_server.web.console import health as health_pages
-from agi_server.web.console import live, log_in, statics, statistics
 from agi_server.web.console import outbox as outbox_pages
 from agi_server.web.console import salesforce as salesforce_pages
 from agi_server.web.console import settings as settings_pages
@@ -65,6 +65,7 @@ CONSOLE = (
     live,
     log_in,
     calls_pages,
+    call_back,
     statistics,
     blacklist_pages,
     contacts_pages,

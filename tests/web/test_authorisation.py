@@ -121,6 +121,7 @@ GET    /calls                                       read
 GET    /calls/{call_id}                             read
 POST   /calls/{call_id}/block                       blacklist
 POST   /calls/{call_id}/contact                     contacts
+GET    /call-back                                   read
 GET    /statistics                                  read
 GET    /blacklist/import                            blacklist
 POST   /blacklist/import                            blacklist

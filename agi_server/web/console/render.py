@@ -44,6 +44,7 @@ _CALLS, _PEOPLE, _HOUSE = mark("Calls"), mark("Rules and people"), mark("Adminis
 NAVIGATION = (
     Entry("/", mark("Live calls"), Scope.READ, _CALLS),
     Entry("/calls", mark("Call history"), Scope.READ, _CALLS),
+    Entry("/call-back", mark("To call back"), Scope.READ, _CALLS),
     Entry("/statistics", mark("Statistics"), Scope.READ, _CALLS),
     Entry("/trial", mark("Try it out"), Scope.READ, _CALLS),
     Entry("/blacklist", mark("Blacklist"), Scope.READ, _PEOPLE),

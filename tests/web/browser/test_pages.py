@@ -16,6 +16,7 @@ from tests.web.browser.pictures import shoot
 PAGES = (
     "/",
     "/calls",
+    "/call-back",
     "/statistics",
     "/trial",
     "/blacklist",
