@@ -101,6 +101,16 @@ async def _invite(services: Services, listening: socket.socket) -> None:
         log.warning("console: choose the first password within a day", address=f"{address}welcome/{secret}")
 
 
+def _stand_back() -> None:
+    """Leave processors to calls: keep to one of them where there are several, and give way there.
+
+    Left alone, our threads run on all of them, and a call's p99 is twice as long while the console is busy.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # a sandbox may forbid it; not every system has it
+        os.nice(NICENESS)
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 @asynccontextmanager
 async def _running(work: Any) -> AsyncIterator[None]:  # noqa: ANN401  # a coroutine that never returns
     task = asyncio.create_task(work)
@@ -126,8 +136,7 @@ def main(
         signal.signal(number, signal.SIG_IGN)
     for each in (descriptor, *listening):
         os.set_inheritable(each, False)
-    with contextlib.suppress(OSError):  # a sandbox may forbid it
-        os.nice(NICENESS)
+    _stand_back()
     code = 1
     try:
         sockets = [socket.socket(fileno=each) for each in listening]

@@ -129,6 +129,21 @@ async def test_a_front_killed_again_and_again_costs_no_call(tmp_path: Path) -> N
             assert await asyncio.to_thread(server.wait, 60) == 0
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor only")
+async def test_the_front_leaves_processors_to_calls(tmp_path: Path) -> None:
+    port = free_port()
+    config, http = with_http(tmp_path, port=port)
+    await furnish(load_settings(config, environ={}))
+    async with httpx.AsyncClient(base_url=f"http://{http}", trust_env=False, timeout=60) as web:
+        with process(config) as server:
+            await until_up(web)
+            front = await front_of(server.pid)
+            assert len(os.sched_getaffinity(front)) == 1
+            assert len(os.sched_getaffinity(server.pid)) > 1
+            ours = os.getpriority(os.PRIO_PROCESS, server.pid)
+            assert os.getpriority(os.PRIO_PROCESS, front) > ours
+
+
 async def test_the_first_admin_follows_the_link_of_the_log(tmp_path: Path) -> None:
     port = free_port()
     config, http = with_http(tmp_path, port=port)
