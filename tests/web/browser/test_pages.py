@@ -63,6 +63,9 @@ def is_sound(one: Visitor, path: str) -> None:
     assert barriers(one.page) == [], path
     assert one.complaints == [], path
     assert one.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is too wide"
+    assert one.page.evaluate(
+        "[...document.querySelectorAll('.table')].every(e => e.scrollWidth <= e.clientWidth)"
+    ), f"a table of {path} is cut off"
     assert one.page.locator("h1").count() == 1
 
 
