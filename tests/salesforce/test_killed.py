@@ -193,8 +193,15 @@ def kill(
         read = here.settings.salesforce.number_fields
         configure(here.config, here.org, overlap=0, number_fields=[] if read else NUMBERS)
     worker.kill()
-    until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, "the worker's end")
+    until(lambda: _is_over(worker), "the worker's end")
     return worker
+
+
+def _is_over(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # gone between the two questions
+        return True
 
 
 @pytest.fixture(scope="module")
