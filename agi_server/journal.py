@@ -78,7 +78,8 @@ class Journal:
 
     def decided(self, decision: Decision, now: float) -> None:
         """Record one call as it was decided."""
-        self.recorded(record_of(decision), now)
+        if self._keep:
+            self.recorded(record_of(decision), now)
 
     def recorded(self, record: Mapping[str, object], now: float) -> None:
         """Record one call as another process decided it (`record_of`)."""
