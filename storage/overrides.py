@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -18,7 +18,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agi_server.errors import ConflictError, InputError, NotFoundError
-from agi_server.settings import SECTIONS, Settings
+from agi_server.settings import SECTIONS, Settings, is_secret
 from agi_server.settings_mistakes import EXPECTED
 from storage import policy
 from storage.audit import note
@@ -38,6 +38,20 @@ class Override:
     changed_by: str
 
 
+class SettingNow(NamedTuple):
+    """A setting as it is: the value in force, the file's and the default; None for secrets, which are never told."""
+
+    key: str
+    value: object
+    file: object
+    default: object
+    unit: str
+    help: str
+    secret: bool
+    may_change: bool
+    override: Override | None
+
+
 def may_change(key: str) -> bool:
     """Return whether a setting may change at run time."""
     section, _, name = key.partition(".")
@@ -54,6 +68,30 @@ async def effective(conn: AsyncConnection, settings: Settings) -> Settings:
     """Return the settings in force: those of the file with each good row applied."""
     rows = [(each.key, each.value) for each in (await list_overrides(conn)).values()]
     return policy.apply(settings, rows, CHANGEABLE)
+
+
+async def settings_now(conn: AsyncConnection, file: Settings) -> list[SettingNow]:
+    """Return all settings, in the order of the reference."""
+    in_force, overrides, default = await effective(conn, file), await list_overrides(conn), Settings()
+    found = []
+    for section, fields in SECTIONS.items():
+        for name, info in fields.items():
+            key, secret = f"{section}.{name}", is_secret(info)
+            extra = info.json_schema_extra
+            found.append(
+                SettingNow(
+                    key=key,
+                    value=None if secret else value_of(in_force, key),
+                    file=None if secret else value_of(file, key),
+                    default=None if secret else value_of(default, key),
+                    unit=str(extra.get("unit", "")) if isinstance(extra, dict) else "",
+                    help=info.description or "",
+                    secret=secret,
+                    may_change=may_change(key),
+                    override=overrides.get(key) if may_change(key) else None,
+                )
+            )
+    return found
 
 
 def changed(settings: Settings, key: str, value: object) -> Settings:

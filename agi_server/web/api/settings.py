@@ -5,7 +5,6 @@ Invariant: no value of a secret leaves here, nor how long it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Response
@@ -13,22 +12,13 @@ from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agi_server.errors import NotFoundError
-from agi_server.settings import SECTIONS, Settings, is_secret
+from agi_server.settings import Settings
 from agi_server.web.access import Actor, Needs, Scope
 from agi_server.web.api.answers import Document, json_answer, problems, show_time
 from agi_server.web.etags import IfMatch, etag, require
 from agi_server.web.paging import Listed, Paging
 from agi_server.web.services import Use
-from storage.overrides import (
-    Override,
-    effective,
-    list_overrides,
-    may_change,
-    no_such,
-    put_override,
-    remove_override,
-    value_of,
-)
+from storage.overrides import SettingNow, no_such, put_override, remove_override, settings_now
 
 router = APIRouter(prefix="/settings", tags=["settings"])
 
@@ -102,30 +92,23 @@ async def delete(use: Use, actor: Admin, key: Key, if_match: IfMatch = None) -> 
 
 async def documents(conn: AsyncConnection, settings: Settings) -> list[dict[str, Any]]:
     """Return all settings as documents; `settings` are the file's."""
-    return list(_documents(settings, await effective(conn, settings), await list_overrides(conn)))
+    return [_document(setting) for setting in await settings_now(conn, settings)]
 
 
-def _documents(
-    file: Settings, in_force: Settings, overrides: Mapping[str, Override]
-) -> Iterator[dict[str, Any]]:
-    default = Settings()
-    for section, fields in SECTIONS.items():
-        for name, info in fields.items():
-            key, secret = f"{section}.{name}", is_secret(info)
-            override = overrides.get(key) if may_change(key) else None
-            extra = info.json_schema_extra
-            yield {
-                "key": key,
-                "value": None if secret else value_of(in_force, key),
-                "file": None if secret else value_of(file, key),
-                "default": None if secret else value_of(default, key),
-                "unit": extra.get("unit") if isinstance(extra, dict) else None,
-                "help": info.description or "",
-                "secret": secret,
-                "may_change": may_change(key),
-                "changed_at": show_time(override.changed_at) if override is not None else None,
-                "changed_by": override.changed_by if override is not None else None,
-            }
+def _document(setting: SettingNow) -> dict[str, Any]:
+    override = setting.override
+    return {
+        "key": setting.key,
+        "value": setting.value,
+        "file": setting.file,
+        "default": setting.default,
+        "unit": setting.unit or None,
+        "help": setting.help,
+        "secret": setting.secret,
+        "may_change": setting.may_change,
+        "changed_at": show_time(override.changed_at) if override is not None else None,
+        "changed_by": override.changed_by if override is not None else None,
+    }
 
 
 async def _known(conn: AsyncConnection, settings: Settings, key: str) -> dict[str, Any]:

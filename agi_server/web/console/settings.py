@@ -6,27 +6,19 @@ Invariant: secrets are not shown; what is taken here is what `storage.overrides`
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agi_server.errors import InputError, NotFoundError
-from agi_server.settings import SECTIONS, Settings, is_secret
+from agi_server.settings import SECTIONS, Settings
 from agi_server.web.access import Actor, Needs, Scope
 from agi_server.web.console.entry import Entry, entry_of
 from agi_server.web.console.languages import gettext_of, mark
 from agi_server.web.console.render import page, redirect
 from agi_server.web.services import Services, Use
-from storage.overrides import (
-    Override,
-    effective,
-    list_overrides,
-    may_change,
-    put_override,
-    remove_override,
-    value_of,
-)
+from storage.overrides import SettingNow, effective, put_override, remove_override, settings_now, value_of
 
 router = APIRouter()
 Admin = Annotated[Actor, Depends(Needs(Scope.ADMIN, page=True))]
@@ -48,21 +40,6 @@ FEATURES = (
     ),
 )
 WIDE = 60  # characters; what is longer is typed into a larger field
-
-
-class Setting(NamedTuple):
-    """One setting as the pages show it; `file` is what the settings file says, `shape` how it is typed in."""
-
-    key: str
-    value: object
-    file: object
-    help: str
-    unit: str
-    secret: bool
-    changeable: bool
-    override: Override | None
-    shape: str  # switch | choice | number | text | json
-    choices: tuple[str, ...]
 
 
 @router.get("/settings")
@@ -126,44 +103,23 @@ async def change(request: Request, use: Use, actor: Admin, key: Key) -> Response
     return redirect(request, "/settings", notice=_("Saved; it counts from the next call on."))
 
 
-async def settings_now(connection: AsyncConnection, file: Settings) -> list[Setting]:
-    """Return all settings, in the order of the reference."""
-    in_force, overrides = await effective(connection, file), await list_overrides(connection)
-    return [
-        _setting(f"{section}.{name}", file, in_force, overrides.get(f"{section}.{name}"))
-        for section, keys in SECTIONS.items()
-        for name in keys
-    ]
-
-
 def text_of(value: object) -> str:
     """Return a value as it is typed in: text as it is, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _setting(key: str, file: Settings, in_force: Settings, override: Override | None) -> Setting:
+def _choices(key: str) -> tuple[str, ...]:
+    """Return the only values a setting may have; none where there are others."""
     section, _, name = key.partition(".")
-    info = SECTIONS[section][name]
-    secret = is_secret(info)
-    value = None if secret else value_of(in_force, key)
-    choices = tuple(map(str, get_args(info.annotation))) if get_origin(info.annotation) is Literal else ()
-    extra = info.json_schema_extra
-    return Setting(
-        key=key,
-        value=value,
-        file=None if secret else value_of(file, key),
-        help=info.description or "",
-        unit=str(extra.get("unit", "")) if isinstance(extra, dict) else "",
-        secret=secret,
-        changeable=may_change(key),
-        override=override if may_change(key) else None,
-        shape="choice" if choices else _shape(value),
-        choices=choices,
-    )
+    type_ = SECTIONS[section][name].annotation
+    return tuple(map(str, get_args(type_))) if get_origin(type_) is Literal else ()
 
 
-def _shape(value: object) -> str:
-    match value:
+def _shape(setting: SettingNow) -> str:
+    """Return how a setting is typed in: switch, choice, number, text or json."""
+    if _choices(setting.key):
+        return "choice"
+    match setting.value:
         case bool():
             return "switch"
         case int() | float():
@@ -174,16 +130,17 @@ def _shape(value: object) -> str:
             return "json"
 
 
-def _parsed(setting: Setting, text: str) -> object:
+def _parsed(setting: SettingNow, text: str) -> object:
     """Return the value that was typed. Raises InputError."""
-    if setting.shape in {"text", "choice"}:
+    shape = _shape(setting)
+    if shape in {"text", "choice"}:
         return text.strip()
-    if setting.shape == "switch":
+    if shape == "switch":
         return text == "true"
     try:
         value: Any = json.loads(text)
     except ValueError as error:
-        wanted = "a number" if setting.shape == "number" else "JSON, e.g. " + json.dumps(setting.file)
+        wanted = "a number" if shape == "number" else "JSON, e.g. " + json.dumps(setting.file)
         raise InputError(f"{setting.key} should be {wanted}") from error
     return value
 
@@ -193,7 +150,7 @@ async def _put(connection: AsyncConnection, use: Services, actor: Actor, key: st
     await put_override(connection, key, value, settings=use.settings, who=actor.who, now=now)
 
 
-async def _known(use: Services, key: str) -> Setting:
+async def _known(use: Services, key: str) -> SettingNow:
     all_ = await use.database.read(lambda c: settings_now(c, use.settings))
     found = next((setting for setting in all_ if setting.key == key), None)
     if found is None:
@@ -201,7 +158,7 @@ async def _known(use: Services, key: str) -> Setting:
     return found
 
 
-def _form(request: Request, actor: Actor, setting: Setting, entry: Entry) -> Response:
+def _form(request: Request, actor: Actor, setting: SettingNow, entry: Entry) -> Response:
     return page(
         request,
         actor,
@@ -209,9 +166,10 @@ def _form(request: Request, actor: Actor, setting: Setting, entry: Entry) -> Res
         status=422 if entry.mistakes else 200,
         setting=setting,
         entry=entry,
-        choices=[(choice, choice) for choice in setting.choices],
+        shape=_shape(setting),
+        choices=[(choice, choice) for choice in _choices(setting.key)],
         file=text_of(setting.file),
-        wide=len(text_of(setting.value)) > WIDE or setting.shape == "json",
+        wide=len(text_of(setting.value)) > WIDE or _shape(setting) == "json",
     )
 
 
