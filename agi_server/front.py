@@ -28,6 +28,7 @@ from agi_server.settings import Settings
 from agi_server.settings_file import storage_url
 from agi_server.web.app import create_app
 from agi_server.web.counts import Counts
+from agi_server.web.links import welcome_link
 from agi_server.web.server import serve_http
 from agi_server.web.services import Services
 from storage.database import Database
@@ -98,7 +99,7 @@ async def _invite(services: Services, listening: socket.socket) -> None:
     if secret is None:
         log.info("console", address=address)
     else:
-        log.warning("console: choose the first password within a day", address=f"{address}welcome/{secret}")
+        log.warning("console: choose the first password within a day", address=welcome_link(address, secret))
 
 
 def _stand_back() -> None:

@@ -16,7 +16,7 @@ from agi_server.exchange.cells import salesforce_id
 from agi_server.exchange.values import NO_END, check_dialable
 from agi_server.web.access import Actor, Needs, Scope
 from agi_server.web.api.answers import Id
-from agi_server.web.console.entry import Entry, entry_of, whole_number
+from agi_server.web.console.entry import LARGEST_ID, Entry, entry_of, whole_number
 from agi_server.web.console.languages import gettext_of
 from agi_server.web.console.render import page, redirect
 from agi_server.web.console.rules import end, end_text
@@ -220,7 +220,7 @@ def _read(entry: Entry, policy: Policy, now: float, known: Agent | None) -> Agen
         hours=entry.read("hours", _hours, ""),
         timezone=timezone,
         absent_until=absent_until,
-        delegate=entry.read("delegate", whole_number(0, 2**63 - 1), 0),
+        delegate=entry.read("delegate", whole_number(0, LARGEST_ID), 0),
         ring_seconds=entry.read("ring_seconds", whole_number(0, LONGEST_RING), 0),
         fallback=entry.read("fallback", check_dialable, ""),
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from agi_server.web.access import Actor, Needs, Scope
+from agi_server.web.console.days import begin_of
 from agi_server.web.console.render import page
 from agi_server.web.services import Use
 from storage.audit import AuditRow, page_audit
@@ -38,8 +38,8 @@ async def show_audit(
             c,
             who=who,
             what=what,
-            since=_day(since, zone),
-            until=_day(until, zone, days=1),
+            since=begin_of(since, zone),
+            until=begin_of(until, zone, days=1),
             limit=ROWS,
             after=cursor,
         )
@@ -66,12 +66,3 @@ def differences(row: AuditRow) -> list[tuple[str, object, object]]:
         for name in names
         if not (row.before and row.after) or before.get(name) != after.get(name)
     ]
-
-
-def _day(text: str, zone: ZoneInfo, *, days: int = 0) -> int | None:
-    """Return the begin of a day (`YYYY-MM-DD`) so many days later, in seconds; None for what is none."""
-    try:
-        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=zone).date() + timedelta(days=days)
-        return int(datetime.combine(day, time(), zone).timestamp())
-    except (ValueError, OverflowError):
-        return None

@@ -15,7 +15,7 @@ from agi_server.errors import ConflictError, InputError, NotFoundError
 from agi_server.web.access import Actor, Needs, Scope
 from agi_server.web.api.answers import Id
 from agi_server.web.console import rule_files
-from agi_server.web.console.entry import Entry, entry_of, texts, whole_number
+from agi_server.web.console.entry import LARGEST_ID, Entry, entry_of, texts, whole_number
 from agi_server.web.console.languages import gettext_of
 from agi_server.web.console.render import page, redirect
 from agi_server.web.console.rules import entry_of_rule, read_rule, reading
@@ -159,7 +159,7 @@ async def remove(request: Request, use: Use, actor: Writer) -> Response:
     _ = gettext_of(request)
     form = await request.form()
     back = _list_path(allow=texts(form).get("list") == "allow")
-    parse = whole_number(1, 2**63 - 1)
+    parse = whole_number(1, LARGEST_ID)
     try:
         ids = list(dict.fromkeys(parse(str(each)) for each in form.getlist("rule")))[:MOST_AT_ONCE]
     except InputError:

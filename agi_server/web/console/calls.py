@@ -14,7 +14,7 @@ from agi_server.calls.directory import Rule, RuleKind
 from agi_server.calls.screening import check_rule
 from agi_server.errors import ConflictError, InputError, NotFoundError
 from agi_server.web.access import Actor, Needs, Scope
-from agi_server.web.console.entry import Entry, entry_of, whole_number
+from agi_server.web.console.entry import LARGEST_ID, Entry, entry_of, whole_number
 from agi_server.web.console.languages import gettext_of
 from agi_server.web.console.render import page, redirect
 from agi_server.web.console.terms import TERMS, term
@@ -32,7 +32,6 @@ PAGE = 50  # calls
 EARLIER = 10  # calls of the same number
 PEOPLE = 20  # contacts found
 LONGEST = 200  # characters of what is looked for
-LARGEST_ID = 2**63 - 1  # what the database holds
 
 
 @router.get("/calls")

@@ -18,6 +18,7 @@ from agi_server.exchange.cells import clean
 T = TypeVar("T")
 
 LONGEST = 1000  # characters; the templates set narrower bounds
+LARGEST_ID = 2**63 - 1  # what the database holds
 
 
 class Entry:

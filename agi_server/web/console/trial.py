@@ -25,7 +25,7 @@ from agi_server.calls.replay import Edited, Replay, replay
 from agi_server.errors import ConflictError, InputError, NotFoundError
 from agi_server.settings import Settings
 from agi_server.web.access import Actor, Needs, Scope
-from agi_server.web.console.entry import Entry, whole_number
+from agi_server.web.console.entry import LARGEST_ID, Entry, whole_number
 from agi_server.web.console.languages import gettext_of
 from agi_server.web.console.render import page, redirect
 from agi_server.web.console.rules import Reading, read_rule, reading
@@ -230,7 +230,7 @@ def _values(text: str) -> dict[str, str]:
 
 
 def _rule_id(text: str) -> str:
-    if not whole_number(1, 2**63 - 1)(text):
+    if not whole_number(1, LARGEST_ID)(text):
         raise InputError("write the number of a rule; the blacklist shows it")
     return text
 

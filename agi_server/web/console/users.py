@@ -5,7 +5,6 @@ Invariant: a token's secret and a link are shown once, on the answer to the form
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
@@ -13,9 +12,11 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from agi_server.errors import ConflictError, InputError, NotFoundError
 from agi_server.web.access import Actor, Needs, Scope, change
-from agi_server.web.console.entry import Entry, texts
+from agi_server.web.console.days import begin_of
+from agi_server.web.console.entry import LARGEST_ID, Entry, texts, whole_number
 from agi_server.web.console.languages import gettext_of
 from agi_server.web.console.render import page, redirect
+from agi_server.web.links import welcome_link
 from agi_server.web.services import Services, Use
 from storage.invitations import invite, invite_again
 from storage.tokens import add_token, list_tokens, remove_token
@@ -66,8 +67,7 @@ async def _change(connection: AsyncConnection, entry: Entry, actor: Actor, now: 
         case "remove":
             await remove_user(connection, name, who=who, now=now)
         case "remove_token":
-            text = entry["token"]
-            number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+            number = entry.read("token", whole_number(0, LARGEST_ID), 0)
             await remove_token(connection, number, who, now)
 
 
@@ -81,7 +81,7 @@ async def _link(request: Request, use: Services, actor: Actor, entry: Entry) -> 
         return await invite(connection, name=name, role=entry["role"], who=actor.who, now=now)
 
     secret = await change(use, job)
-    address = f"{str(request.base_url).rstrip('/')}/welcome/{secret}"
+    address = welcome_link(str(request.base_url), secret)
     return await _show(request, use, actor, Entry({}), link=address, link_for=name)
 
 
@@ -111,12 +111,8 @@ def _end_of_day(text: str, zone: ZoneInfo, mistake: str, now: float) -> int:
     """Return the end of the day (`YYYY-MM-DD`) in seconds; 0 for none given. Raises InputError."""
     if not text:
         return 0
-    try:
-        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=zone).date() + timedelta(days=1)
-        at = int(datetime.combine(day, time(), zone).timestamp())
-    except (ValueError, OverflowError) as error:
-        raise InputError(mistake) from error
-    if at <= now:
+    at = begin_of(text, zone, days=1)
+    if at is None or at <= now:
         raise InputError(mistake)
     return at
 
