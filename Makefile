@@ -1,4 +1,4 @@
-# make demo   set up, play calls against a sample directory, show the answers
+# make demo   set up; a call from ringing to its Task in Salesforce (a stand-in); calls played against a sample directory
 # make test   set up (system packages too when run as root on Debian), lint, type-check, run every test
 # make bench  measure; prints the tables of the README
 # make check  lint and types only
@@ -15,8 +15,8 @@ CODE   := agi_server storage tests
 .PHONY: demo test check bench screenshots lock install clean
 .DELETE_ON_ERROR:
 
-demo: $(VENV)/run.stamp
-	@$(BIN)/python -m agi_server demo
+demo: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.demo
 
 test: $(VENV)/dev.stamp
 	tests/system-packages

@@ -39,7 +39,7 @@ from agi_server.scripts import bind
 from agi_server.scripts.services import Services
 from agi_server.settings import Settings
 from agi_server.settings_file import storage_url
-from agi_server.supervisor import Synchronise, front, worker
+from agi_server.supervisor import Ask, front, worker
 from agi_server.watchdog import watchdog
 from storage.database import Database
 from storage.directory import SqliteDirectory
@@ -103,16 +103,19 @@ async def serve(
         parts.callback(directory.close)
         parts.push_async_callback(database.close)
         await server.start(inherited_sockets("fastagi"))
-        synchronise: Synchronise = lambda _wanted: None  # noqa: E731  # nobody is there to do it
-        if settings.journal.enabled or settings.salesforce.enabled:
+        ask: Ask = lambda _kind, _content: None  # noqa: E731  # nobody is there to do it
+        if settings.journal.enabled or settings.salesforce.enabled or settings.ami.host:
 
-            def told(message: Mapping[str, Any]) -> None:
-                metrics.salesforce = message
-                feed.told(message)
+            def told(kind: str, content: Mapping[str, Any]) -> None:
+                if kind == "salesforce":
+                    metrics.salesforce = content
+                elif kind == "pbx":
+                    metrics.pbxs = content
+                feed.told(kind, content)
 
-            synchronise = await parts.enter_async_context(worker(journal, config, lookups=lookups, told=told))
+            ask = await parts.enter_async_context(worker(journal, config, lookups=lookups, told=told))
         readiness = partial(_readiness, settings, directory, journal, metrics)
-        feed.heard = front_requests(metrics, journal, readiness, synchronise)
+        feed.heard = front_requests(metrics, journal, readiness, ask)
         listening = [parts.enter_context(each) for each in _listening(settings)]
         if listening or settings.mqtt.url.get_secret_value():
             await parts.enter_async_context(front(feed, config, listening))
@@ -209,6 +212,7 @@ def _readiness(
         "directory": directory.state(),
         "journal": journal.state() if settings.journal.enabled else "off",
         "salesforce": _salesforce_state(metrics.salesforce) if settings.salesforce.enabled else "off",
+        "pbx": _pbx_state(metrics.pbxs) if settings.ami.host else "off",
     }
 
 
@@ -217,3 +221,13 @@ def _salesforce_state(told: Mapping[str, Any] | None) -> str:
     if told is None:
         return "degraded: the worker has said nothing of it yet"
     return "ok" if told["up"] else f"degraded: {told['error'] or 'no round is done yet'}"
+
+
+def _pbx_state(told: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """Return what the readiness page says of PBXs: calls are answered without them, so it is degraded at worst."""
+    if not told:
+        return "degraded: the worker has said nothing of it yet"
+    away = [
+        f"{name}: {state['error'] or 'not connected yet'}" for name, state in told.items() if not state["up"]
+    ]
+    return f"degraded: {'; '.join(away)}" if away else "ok"

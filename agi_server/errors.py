@@ -10,6 +10,9 @@ OstiaryError
 ├── NotFoundError            what was asked for is not there
 ├── ConflictError            it cannot be done as things stand: somebody else was quicker, or it is another's to do
 ├── AccessError              who asks may not: not logged in, or not allowed to
+├── PbxError                 a PBX does not do what was asked over AMI
+│   ├── PbxDown              it cannot be reached, or went away; `sent`: it may have done it all the same
+│   └── PbxRefusal           it does not let us in, or says no
 └── SalesforceError
     ├── SalesforceDown       it cannot be reached, or what answers is not itself: later again
     ├── SalesforceLoginError it does not let us in: an admin must act
@@ -61,6 +64,22 @@ class AccessError(OstiaryError):
     def __init__(self, text: str, *, known: bool) -> None:
         super().__init__(text)
         self.known = known
+
+
+class PbxError(OstiaryError):
+    """A PBX did not do what was asked over AMI."""
+
+
+class PbxDown(PbxError):  # noqa: N818  # a state that passes
+    """A PBX cannot be reached, does not answer, or went away; where `sent`, it may have done what was asked."""
+
+    def __init__(self, text: str, *, sent: bool = False) -> None:
+        super().__init__(text)
+        self.sent = sent
+
+
+class PbxRefusal(PbxError):  # noqa: N818  # an answer
+    """A PBX refused a log-in or an action; the text has its reason."""
 
 
 class SalesforceError(OstiaryError):

@@ -5,10 +5,14 @@ One JSON value a line, both ways.
     server   ["decision", {…}]              a decision (calls/document.py)
              ["answered" | "ended", {…}]    how a call goes on (journal.py)
              ["salesforce", {…}]            how the exchange with Salesforce stands (salesforce/report.py)
+             ["pbx", {…}]                   how the connections to PBXs stand (ami/follow.py)
+             ["call.answered" | "call.ended" | "call.progress", {…}]   what a PBX tells of a call (ami/follow.py)
+             ["chat", {…}]                  a chat began, or went on (chatting.py: event_of)
              ["answer", id, value]          the answer to question `id`
     front    ["decided", {…}, seconds]      a decision it made: the journal's record
              ["answered" | "ended", {…}]    how a call goes on, told over HTTP
              ["sync", {full, accept_removals}]
+             ["dial" | "hang_up", {…}]      an order to a PBX (ami/follow.py)
              ["ask", id, "metrics" | "state"]
 
 Invariant: a front that is slow, stuck or away costs a call nothing but the writing of a line, and no memory beyond
@@ -47,7 +51,7 @@ class Feed:
         self._link: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
         self._flushed_at = 0.0  # time of the loop
-        self._salesforce: Mapping[str, Any] | None = None
+        self._states: dict[str, Mapping[str, Any]] = {}  # of Salesforce and PBXs, as last told
         self.dropped = 0
 
     def decided(self, decision: Decision, at: float) -> None:
@@ -59,10 +63,11 @@ class Feed:
         """Tell of a call that was `answered` or `ended`."""
         self._say((kind, record))
 
-    def told(self, salesforce: Mapping[str, Any]) -> None:
-        """Tell how the exchange with Salesforce stands, the next front, too."""
-        self._salesforce = salesforce
-        self._say(("salesforce", salesforce))
+    def told(self, kind: str, content: Mapping[str, Any]) -> None:
+        """Tell what the worker told: of calls, and how Salesforce and PBXs stand; those the next front hears, too."""
+        if kind in {"salesforce", "pbx"}:
+            self._states[kind] = content
+        self._say((kind, content))
 
     def protocol(self) -> asyncio.Protocol:
         """Return what serves one front's end of the socket."""
@@ -70,8 +75,8 @@ class Feed:
 
     def _connected(self, link: asyncio.Transport) -> None:
         self._link = link
-        if self._salesforce is not None:
-            self._say(("salesforce", self._salesforce))
+        for state in self._states.items():
+            self._say(state)
 
     def _disconnected(self) -> None:
         self._link = None
@@ -147,6 +152,14 @@ class ServingProcess:
     def synchronise(self, *, full: bool, accept_removals: bool) -> None:
         """Have the worker synchronise at once."""
         self._say(("sync", {"full": full, "accept_removals": accept_removals}))
+
+    def dial(self, order: Mapping[str, Any]) -> None:
+        """Have a PBX call somebody for an agent (see ami/originate.py)."""
+        self._say(("dial", order))
+
+    def hang_up(self, dial_id: str) -> None:
+        """Have a PBX end a call that was ordered."""
+        self._say(("hang_up", {"id": dial_id}))
 
     async def metrics(self) -> str:
         """Return the serving process's numbers. Raises DirectoryError when it does not answer."""

@@ -22,13 +22,14 @@ from agi_server.errors import DirectoryError, OstiaryError
 from agi_server.events import calls, changes
 from agi_server.events.event import EventType
 from agi_server.events.hub import Hub
+from agi_server.events.screen import Desk
 from agi_server.feed import ServingProcess
 from agi_server.loop import new_event_loop
 from agi_server.settings import Settings
 from agi_server.settings_file import storage_url
 from agi_server.web.app import create_app
 from agi_server.web.counts import Counts
-from agi_server.web.links import welcome_link
+from agi_server.web.links import console_address, welcome_link
 from agi_server.web.server import serve_http
 from agi_server.web.services import Services
 from storage.database import Database
@@ -49,6 +50,7 @@ async def serve_front(settings: Settings, end: socket.socket, listening: Sequenc
     async with AsyncExitStack() as parts:
         directory = SqliteDirectory(path, settings)
         parts.callback(directory.close)
+        hub.desk = Desk(directory, console_address(settings))
         database = Database(path)  # not `open`: a database that is away is told of, not a reason to end
         parts.push_async_callback(database.close)
         services = Services(
@@ -77,10 +79,14 @@ def _heard(hub: Hub, kind: str, content: Any) -> None:  # noqa: ANN401  # as JSO
     """Tell whoever listens what the serving process tells."""
     if kind == "decision":
         calls.announce_decision(hub, content)
-    elif kind == "answered":
+    elif kind in {"answered", "call.answered"}:
         calls.announce_answered(hub, content)
-    elif kind == "ended":
+    elif kind in {"ended", "call.ended"}:
         calls.announce_ended(hub, content)
+    elif kind == "call.progress":
+        calls.announce_progress(hub, content)
+    elif kind == "chat":
+        hub.publish(EventType.CHAT, content, extension=content["agent"])
     elif kind == "salesforce":
         hub.publish(EventType.SYNC, content)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -13,13 +14,13 @@ from agi_server.calls.call import Direction, Rung, Verdict
 from agi_server.feed import Heard
 from agi_server.journal import Journal
 from agi_server.metrics import Metrics
-from agi_server.supervisor import Synchronise
+from agi_server.supervisor import Ask
 
 log = structlog.get_logger()
 
 
 def front_requests(
-    metrics: Metrics, journal: Journal, readiness: Callable[[], Mapping[str, str]], synchronise: Synchronise
+    metrics: Metrics, journal: Journal, readiness: Callable[[], Mapping[str, str]], worker: Ask
 ) -> Heard:
     """Return what answers a line of the front's; a line that cannot be taken is logged, and no call notices."""
 
@@ -37,7 +38,9 @@ def front_requests(
         "decided": decided,
         "answered": lambda record: journal.answered(**record),
         "ended": lambda record: journal.ended(**record),
-        "sync": synchronise,
+        "sync": partial(worker, "sync"),
+        "dial": partial(worker, "dial"),
+        "hang_up": partial(worker, "hang_up"),
         "ask": ask,
     }
 

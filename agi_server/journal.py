@@ -108,6 +108,11 @@ class Journal:
             },
         )
 
+    def chatted(self, chat: Mapping[str, object]) -> None:
+        """Tell of a chat that began or went on (chatting.py: event_of); it is kept elsewhere."""
+        if self._went_on is not None:
+            self._went_on("chat", chat)
+
     def pending(self) -> int:
         """Return how many records are not confirmed yet."""
         return len(self._pending)

@@ -5,9 +5,12 @@ One JSON value a line, both ways.
     server   [sequence, kind, {…}]                a record of the journal (see journal.py), sequence 1 and up
              [0, "lookup", {id, number}]          a question about a number, +…; no record: it is never sent again
              [0, "sync", {full, accept_removals}] synchronise with Salesforce at once
+             [0, "dial" | "hang_up", {…}]         an order to a PBX (see ami/follow.py)
     worker   sequence                             all records up to here are committed
              ["found", {id, outcome, why}]        the answer to question `id` (see lookups.py)
              ["salesforce", {…}]                  how the exchange with Salesforce stands (see salesforce/report.py)
+             ["pbx", {…}]                         how the connections to PBXs stand, by name (see ami/follow.py)
+             ["call", what, {…}]                  what a PBX tells of a call: answered, ended, progress
 
 Invariant: lines are whole and in order, and none waits for another's work: the worker reads on while it writes the
 journal, up to QUEUE records ahead, so that a question is never behind a commit.
@@ -29,17 +32,20 @@ if TYPE_CHECKING:
 
 READ_BYTES = 256 * 1024
 
-Told = Callable[[Mapping[str, Any]], None]
+Told = Callable[
+    [str, Mapping[str, Any]], None
+]  # "salesforce", "pbx", "call.answered" …, and what is told of it
 
 
 class WorkerLink(asyncio.Protocol):
-    """One worker's end of the line, seen from the serving process; `told` hears of the exchange with Salesforce."""
+    """One worker's end of the line, seen from the serving process; `told` hears of Salesforce, PBXs and their calls."""
 
     def __init__(self, journal: Journal, lookups: Lookups | None = None, told: Told | None = None) -> None:
         self._journal = journal
         self._lookups = lookups
         self._told = told
-        self._last: Mapping[str, Any] = {}  # what was told
+        self._last: Mapping[str, Any] = {}  # what was told of Salesforce
+        self._pbxs: Mapping[str, Any] = {}
         self._transport: asyncio.Transport | None = None  # while a worker is there
         self._buffer = b""
 
@@ -70,13 +76,16 @@ class WorkerLink(asyncio.Protocol):
         self._journal.disconnected()
         if self._lookups is not None:
             self._lookups.disconnected()
+        away = {"up": 0, "error": "the worker is away"}
         if self._told is not None and self._last:
-            self._told({**self._last, "up": 0, "error": "the worker is away"})
+            self._told("salesforce", {**self._last, **away})
+        if self._told is not None and self._pbxs:
+            self._told("pbx", {name: {**state, **away} for name, state in self._pbxs.items()})
 
-    def synchronise(self, wanted: Mapping[str, bool]) -> None:
-        """Have the worker synchronise with Salesforce at once (`full`, `accept_removals`), if it is there."""
+    def ask(self, kind: str, content: Mapping[str, Any]) -> None:
+        """Have the worker do something (sync, dial, hang_up), if it is there."""
         if self._transport is not None:
-            self._transport.write(orjson.dumps((0, "sync", wanted), option=orjson.OPT_APPEND_NEWLINE))
+            self._transport.write(orjson.dumps((0, kind, content), option=orjson.OPT_APPEND_NEWLINE))
 
     def pause_writing(self) -> None:
         """Say no more than what is on its way: the worker is behind."""
@@ -91,15 +100,21 @@ class WorkerLink(asyncio.Protocol):
         if self._lookups is not None:
             self._lookups.pause(paused)
 
-    def _hear(self, kind: str, message: Mapping[str, Any]) -> None:
-        if kind == "found" and self._lookups is not None:
-            self._lookups.answered(**message)
-        elif kind == "salesforce":
+    def _hear(self, kind: str, *rest: Any) -> None:  # noqa: ANN401  # as JSON has it
+        if kind == "found":
             if self._lookups is not None:
-                self._lookups.told(message["lookups"])
-            self._last = message
-            if self._told is not None:
-                self._told(message)
+                self._lookups.answered(**rest[0])
+            return
+        if kind == "salesforce":
+            self._last = rest[0]
+            if self._lookups is not None:
+                self._lookups.told(rest[0]["lookups"])
+        elif kind == "pbx":
+            self._pbxs = rest[0]
+        elif kind == "call":
+            kind = f"call.{rest[0]}"
+        if self._told is not None:
+            self._told(kind, rest[-1])
 
 
 class ServerLink:

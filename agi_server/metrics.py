@@ -79,7 +79,8 @@ class Metrics(Collector):
     """The numbers of one process; `registry` shows them.
 
     `journal_pending` and `front_dropped` are asked for at each scrape, `lookups` is read then; `salesforce` is what the
-    worker last said (salesforce/report.py), None where it is not used or has said nothing yet.
+    worker last said (salesforce/report.py), None where it is not used or has said nothing yet; `pbxs` likewise, by name
+    (ami/follow.py).
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -87,6 +88,7 @@ class Metrics(Collector):
         self.front_dropped: Callable[[], int] = lambda: 0
         self.lookups: Mapping[str, int] = dict.fromkeys(OUTCOMES, 0)
         self.salesforce: Mapping[str, Any] | None = None
+        self.pbxs: Mapping[str, Mapping[str, Any]] | None = None
         self._clock = clock
         self._calls = Counter(dict.fromkeys(product(Direction, Verdict, Rung), 0))
         self._decisions = _Histogram()
@@ -185,6 +187,7 @@ class Metrics(Collector):
             "ostiary_salesforce_lookups", "Unknown callers looked up in Salesforce.", self.lookups, "outcome"
         )
         yield from _salesforce(self.salesforce, self._clock())
+        yield from _pbxs(self.pbxs or {})
 
 
 def _counter(name: str, text: str, counts: Mapping[Any, int], *labels: str) -> Metric:
@@ -231,6 +234,22 @@ def _salesforce(told: Mapping[str, Any] | None, now: float) -> Iterator[Metric]:
         for what, count in counts.items()
     }
     yield _counter("ostiary_salesforce_records", "Records of Salesforce.", records, "object", "what")
+
+
+def _pbxs(told: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
+    """Yield how the connections to PBXs stand, by name."""
+    for name, text, what in (
+        ("pbx_up", "Whether the PBX is connected.", "up"),
+        ("pbx_calls", "Conversations followed now.", "calls"),
+    ):
+        family = GaugeMetricFamily(f"ostiary_{name}", text, labels=["pbx"])
+        for pbx, state in told.items():
+            family.add_metric([pbx], state[what])
+        yield family
+    events = {pbx: state["events"] for pbx, state in told.items()}
+    yield _counter("ostiary_pbx_events", "Events read from the PBX.", events, "pbx")
+    odd = {(pbx, what): count for pbx, state in told.items() for what, count in state["oddities"].items()}
+    yield _counter("ostiary_pbx_oddities", "Events that were not believed.", odd, "pbx", "what")
 
 
 def _age(since: float | None, now: float) -> float | None:

@@ -65,6 +65,14 @@ def _extensions(value: str) -> str:
     return value
 
 
+def _beginning(value: str) -> str:
+    text = re.sub(r"[\s()./-]", "", value)
+    text = "+" + text[2:] if text.startswith("00") else text
+    if not re.fullmatch(r"\+([1-9][0-9]{0,14})?", text, re.ASCII):
+        raise ValueError("should be the beginning of a number with its country: +49, or + for all")
+    return text
+
+
 def _zone(value: str) -> str:
     if value != "UTC":
         from agi_server.calls.hours import find_zone  # noqa: PLC0415  # not needed by most commands
@@ -74,6 +82,10 @@ def _zone(value: str) -> str:
         except InputError as error:
             raise ValueError("should be a time zone, e.g. Europe/Berlin") from error
     return value
+
+
+def _any_zone(value: str) -> str:
+    return _zone(value) if value else value
 
 
 def _template(value: str) -> str:
@@ -117,6 +129,15 @@ def _https(value: str) -> str:
             "should begin with https://: plain http is accepted for this machine (127.0.0.1) only"
         )
     return value
+
+
+def _public(value: str) -> str:
+    parts = urlsplit(value)
+    if value and (
+        parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment
+    ):
+        raise ValueError("should be a web address without ? and #: https://ostiary.example")
+    return value.rstrip("/")
 
 
 def is_loopback(host: str) -> bool:
@@ -262,6 +283,11 @@ class Http(Section):
     plain_log_in: bool = Field(
         default=False,
         description="Take passwords and tokens over plain HTTP from other machines, too: anyone between can read them.",
+    )
+    public_url: Annotated[str, AfterValidator(_public)] = Field(
+        default="",
+        description="Where people reach the console, for links in Salesforce and in events; empty: from http.listen.",
+        examples=["https://ostiary.example"],
     )
     session_hours: int = Field(
         default=12,
@@ -444,6 +470,20 @@ class Routing(Section):
         description="Ring time for VIPs; 0: as for everyone.",
         json_schema_extra=SECONDS,
     )
+    skip_busy: bool = Field(
+        default=True,
+        description=(
+            "An agent whose phone is busy or not reachable, as a PBX tells, is not rung: the call goes straight to "
+            "the fallback."
+        ),
+    )
+    state_seconds: int = Field(
+        default=30,
+        ge=5,
+        le=3600,
+        description="What a PBX told of phones counts for so long after it was last heard of; then they count as free.",
+        json_schema_extra=SECONDS,
+    )
     timezone: Annotated[str, AfterValidator(_zone)] = Field(
         default="UTC", description="Time zone of working hours that name none.", examples=["Europe/Berlin"]
     )
@@ -514,6 +554,36 @@ class CreateEntry(Section):
     did: str = ""
     object: Literal["Contact", "Lead", "none"] = "Contact"
     fields: Mapping[str, str] = Field(default_factory=dict)
+
+
+class CallEntry(Section):
+    """What is made of a call when it has ended; of those that fit it the first counts.
+
+    `object` none: nothing is made. `owner` is who answered, else the responsible, else tasks.responsible; empty: the
+    integration user.
+    """
+
+    did: str = ""
+    direction: Literal["inbound", "outbound", "any"] = "any"
+    outcome: Literal["answered", "missed", "any"] = "any"
+    caller: Literal["unknown", "known", "any"] = "unknown"
+    object: Literal["Contact", "Lead", "Opportunity", "none"] = "Contact"
+    owner: Literal["answered", "responsible", "default", ""] = "answered"
+    fields: Mapping[str, str] = Field(default_factory=dict)
+
+
+def _on_call(entry: CallEntry) -> CallEntry:
+    from agi_server.salesforce.templates import RECORD_VARIABLES, check_fields  # noqa: PLC0415  # as below
+
+    if entry.caller == "known" and entry.object in {"Contact", "Lead"}:
+        raise ValueError(
+            f"cannot be used: a known caller becomes no {entry.object}; write Opportunity, or none"
+        )
+    try:
+        check_fields(entry.object, entry.fields, RECORD_VARIABLES)
+    except InputError as error:
+        raise ValueError(f"cannot be used: {error}") from error
+    return entry
 
 
 def _create(entry: CreateEntry) -> CreateEntry:
@@ -665,9 +735,31 @@ class Salesforce(Section):
             [{"did": "4930*", "object": "Lead", "fields": {"LastName": "[Name]", "Company": "Call to [DID]"}}]
         ],
     )
+    on_call: tuple[Annotated[CallEntry, AfterValidator(_on_call)], ...] = Field(
+        default=(),
+        description=(
+            "What is made of a call when it has ended, first match wins: did (empty: any; * and ? allowed), direction "
+            "(inbound, outbound, any), outcome (answered, missed, any), caller (unknown, known, any), object (Contact, "
+            "Lead, Opportunity, none), owner (answered, responsible, default; empty: the integration user), fields "
+            "(templates by field). Empty: nothing."
+        ),
+        examples=[
+            [
+                {
+                    "direction": "inbound",
+                    "outcome": "missed",
+                    "object": "Lead",
+                    "fields": {"LastName": "[Name]", "Company": "Call to [DID]", "Phone": "[Number]"},
+                }
+            ]
+        ],
+    )
     external_id_field: FieldName = Field(
         default="Ostiary_Id__c",
-        description="Text field, External ID and unique, on Contact and Lead: nothing is written twice.",
+        description=(
+            "Text field, External ID and unique, on Contact, and on Lead and Opportunity where calls make them: "
+            "nothing is written twice."
+        ),
     )
     allow_duplicates: bool = Field(
         default=True, description="Write a contact although a duplicate rule of the kind alert warns."
@@ -696,14 +788,271 @@ class Salesforce(Section):
     )
 
 
+class Pbx(Section):
+    """Where one Asterisk's manager interface is."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")
+    host: str = Field(min_length=1)
+    port: int = Field(default=5038, ge=1, le=65535)
+    username: str = ""
+    secret: SecretStr = SecretStr("")
+    secret_file: OptionalPath = None
+    tls: bool = False
+    ca_file: OptionalPath = None
+
+
 class Ami(Section):
-    """Asterisk Manager Interface; `ostiary check` signs in with it."""
+    """Asterisk Manager Interface: follow calls, know who is busy, dial (docs/ami.md)."""
 
     host: str = Field(default="", description="Asterisk's address; empty: AMI is not used.")
     port: int = Field(default=5038, ge=1, le=65535, description="AMI port.")
     username: str = Field(default="", description="AMI user.")
     secret: SecretStr = Field(default=SecretStr(""), description="AMI secret.")
     secret_file: OptionalPath = Field(default=None, description="File that holds the AMI secret.")
+    tls: bool = Field(
+        default=False, description="Speak TLS (manager.conf: tlsenable, by default on port 5039)."
+    )
+    ca_file: OptionalPath = Field(
+        default=None, description="Certificate authorities to trust instead of the system's (TLS)."
+    )
+    name: str = Field(
+        default="pbx",
+        pattern=r"^[A-Za-z0-9_.-]{1,32}$",
+        description="What this PBX is called in records, events and metrics.",
+    )
+    others: tuple[Pbx, ...] = Field(
+        default=(),
+        description="Further PBXs: name, host, port, username, secret or secret_file, tls, ca_file.",
+        examples=[
+            [{"name": "berlin", "host": "10.0.0.2", "username": "ostiary", "secret_file": "/etc/ostiary/ami"}]
+        ],
+    )
+    trunks: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "Names of endpoints that are trunks (* and ? allowed); empty: every endpoint that is no extension of ours."
+        ),
+        examples=[["trunk-*", "voip-provider"]],
+    )
+    technology: str = Field(
+        default="PJSIP",
+        pattern=r"^[A-Za-z0-9]+$",
+        description="What stands before an extension in the name of its phone: PJSIP/101.",
+    )
+
+
+class Cdr(Section):
+    """Asterisk's own call records: they fill what AMI did not see (docs/ami.md)."""
+
+    csv_file: OptionalPath = Field(
+        default=None,
+        description="Master.csv of cdr_csv (loguniqueid and newcdrcolumns on); empty: not read.",
+        examples=["/var/log/asterisk/cdr-csv/Master.csv"],
+    )
+    url: SecretStr = Field(
+        default=SecretStr(""),
+        description="SQLAlchemy URL of the database that has them; empty: not read.",
+        examples=["mysql+pymysql://reader:password@127.0.0.1/asteriskcdrdb"],
+    )
+    url_file: OptionalPath = Field(default=None, description="File that holds the URL.")
+    table: str = Field(default="cdr", pattern=r"^[A-Za-z0-9_.]+$", description="Table of the database.")
+    timezone: Annotated[str, AfterValidator(_any_zone)] = Field(
+        default="", description="Time zone of their times; empty: as this machine's."
+    )
+    interval: int = Field(
+        default=30,
+        ge=1,
+        le=86400,
+        description="Time between two looks.",
+        json_schema_extra=SECONDS,
+    )
+    settle: int = Field(
+        default=10,
+        ge=0,
+        le=3600,
+        description="A call that AMI or the dialplan may still tell of is left to them for so long after its end.",
+        json_schema_extra=SECONDS,
+    )
+    pbx: str = Field(default="", description="Name of the PBX they belong to; empty: ami.name.")
+
+
+class Recordings(Section):
+    """Recordings of calls, served behind the console's log-in."""
+
+    directory: OptionalPath = Field(
+        default=None,
+        description="Where the PBX puts them; empty: none are served.",
+        examples=["/var/spool/asterisk/monitor"],
+    )
+    retention_days: int = Field(
+        default=0,
+        ge=0,
+        description="Delete recordings of calls after so many days; 0: never.",
+        json_schema_extra={"unit": "d"},
+    )
+
+
+Beginning = Annotated[str, AfterValidator(_beginning)]
+
+
+class Dialling(Section):
+    """Calls by a click (docs/click-to-call.md)."""
+
+    enabled: bool = Field(default=True, description="Dial for people who click; AMI is needed.")
+    allow: tuple[Beginning, ...] = Field(
+        default=(),
+        description=(
+            "Beginnings of numbers that may be dialled, + for all; empty: numbers of the country of numbers.region. "
+            "Own extensions may always be."
+        ),
+        examples=[["+49", "+351", "+44"]],
+    )
+    deny: tuple[Beginning, ...] = Field(
+        default=(),
+        description="Beginnings of numbers that may not be, whatever allow says.",
+        examples=[["+49900"]],
+    )
+    premium: bool = Field(
+        default=False, description="Dial premium-rate and shared-cost numbers, too, where allow covers them."
+    )
+    format: Literal["e164", "international", "national"] = Field(
+        default="e164",
+        description="How the PBX wants numbers: +4930…, 004930…, or 030… for those of numbers.region.",
+    )
+    prefix: str = Field(
+        default="", pattern=r"^[0-9*#+]*$", description="What the PBX wants before an outside number, e.g. 0."
+    )
+    context: str = Field(
+        default="ostiary-dial",
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="Context of the dialplan that dials (dialplan/asterisk/ostiary.conf has it).",
+    )
+    ring_seconds: int = Field(
+        default=30,
+        ge=5,
+        le=120,
+        description="How long the agent's own phone rings.",
+        json_schema_extra=SECONDS,
+    )
+    per_minute: int = Field(default=10, ge=1, le=600, description="Calls of one agent in a minute at most.")
+    same_seconds: int = Field(
+        default=30,
+        ge=0,
+        le=600,
+        description="A second click on the same number within this time is the same call.",
+        json_schema_extra=SECONDS,
+    )
+
+
+class Chats(Section):
+    """Chats and messages (docs/chats.md)."""
+
+    gap_minutes: int = Field(
+        default=30,
+        ge=1,
+        le=1440,
+        description="A message so long after the last one begins another chat.",
+        json_schema_extra={"unit": "min"},
+    )
+
+
+def _task_template(value: str) -> str:
+    from agi_server.salesforce.templates import check_task  # noqa: PLC0415  # not needed by most commands
+
+    try:
+        check_task(value)
+    except InputError as error:
+        raise ValueError(f"cannot be used: {error}") from error
+    return value
+
+
+TaskTemplate = Annotated[str, AfterValidator(_task_template)]
+
+
+class Tasks(Section):
+    """What is written to Salesforce of each call (docs/journal.md)."""
+
+    enabled: bool = Field(default=True, description="Write a Task for each call, where Salesforce is used.")
+    internal: bool = Field(default=False, description="Also of calls among our own extensions.")
+    blocked: bool = Field(default=False, description="Also of calls that a rule blocked.")
+    inbound_subject: TaskTemplate = Field(
+        default="Call from [Name] [Number]", description="Subject: an inbound call that was answered."
+    )
+    inbound_text: TaskTemplate = Field(
+        default="[DateTime]: [Number] [Name] called [DID], answered by [AgentName] ([Agent]), [Duration].[Details]",
+        description="Description: an inbound call that was answered.",
+    )
+    missed_subject: TaskTemplate = Field(
+        default="Missed call from [Name] [Number]", description="Subject: an inbound call nobody answered."
+    )
+    missed_text: TaskTemplate = Field(
+        default="[DateTime]: [Number] [Name] called [DID]; nobody answered ([Outcome]).[Details]",
+        description="Description: an inbound call nobody answered.",
+    )
+    outbound_subject: TaskTemplate = Field(
+        default="Call to [Name] [Number]", description="Subject: an outbound call that was answered."
+    )
+    outbound_text: TaskTemplate = Field(
+        default="[DateTime]: [AgentName] ([Agent]) called [Number] [Name], [Duration].[Details]",
+        description="Description: an outbound call that was answered.",
+    )
+    unanswered_subject: TaskTemplate = Field(
+        default="Call to [Name] [Number], not answered",
+        description="Subject: an outbound call nobody answered.",
+    )
+    unanswered_text: TaskTemplate = Field(
+        default="[DateTime]: [AgentName] ([Agent]) called [Number] [Name]; not answered ([Outcome]).[Details]",
+        description="Description: an outbound call nobody answered.",
+    )
+    chat_subject: TaskTemplate = Field(
+        default="Chat with [Name] [Number][Email]", description="Subject: a chat or a message."
+    )
+    chat_text: TaskTemplate = Field(default="[ChatMessages]", description="Description: a chat or a message.")
+    follow_up: bool = Field(
+        default=True, description="A Task to call back for each missed call, closed when that has happened."
+    )
+    follow_up_subject: TaskTemplate = Field(
+        default="Call back [Name] [Number]", description="Subject: of a Task to call back."
+    )
+    follow_up_text: TaskTemplate = Field(
+        default="[Number] [Name] called [DID] on [DateTime]; nobody answered.",
+        description="Description: of a Task to call back.",
+    )
+    follow_up_hours: int = Field(
+        default=24,
+        ge=0,
+        le=8760,
+        description="When calling back is due, counted from the missed call.",
+        json_schema_extra={"unit": "h"},
+    )
+    follow_up_wait: int = Field(
+        default=120,
+        ge=0,
+        le=86400,
+        description="No Task to call back is made of a caller who gets through, or is called back, within this time.",
+        json_schema_extra=SECONDS,
+    )
+    responsible: Extension = Field(
+        default="",
+        description="Extension of the agent who gets what is nobody's; empty: the integration user keeps it.",
+    )
+    queues: Mapping[str, Extension] = Field(
+        default={},
+        description="Extension of the agent who gets missed calls of a queue or group, by its name.",
+        examples=[{"sales": "101", "600": "102"}],
+    )
+    status: str = Field(
+        default="Completed", min_length=1, max_length=40, description="Status of what is done."
+    )
+    open_status: str = Field(
+        default="Not Started", min_length=1, max_length=40, description="Status of a Task to call back."
+    )
+    priority: str = Field(default="Normal", min_length=1, max_length=40, description="Priority of Tasks.")
+    fields: Mapping[str, TaskTemplate] = Field(
+        default={},
+        description="Further fields of the Task of a call, with templates.",
+        examples=[{"Queue__c": "[QueueExtension]"}],
+    )
 
 
 class Mqtt(Section):
@@ -752,7 +1101,12 @@ class Settings(Section):
     phonebook: Phonebook = Phonebook()
     logs: Logs = Logs()
     salesforce: Salesforce = Salesforce()
+    tasks: Tasks = Tasks()
     ami: Ami = Ami()
+    cdr: Cdr = Cdr()
+    recordings: Recordings = Recordings()
+    dialling: Dialling = Dialling()
+    chats: Chats = Chats()
     mqtt: Mqtt = Mqtt()
 
 

@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -31,16 +32,16 @@ LAST_WORDS = 5.0  # seconds it has to finish what it holds when we stop
 _ENDED = {name: f"the {name} ended; calls go on" for name in ("worker", "front")}
 _NOT_STARTED = {name: f"the {name} does not start" for name in ("worker", "front")}
 
-Synchronise = Callable[[Mapping[str, bool]], None]
+Ask = Callable[[str, Mapping[str, Any]], None]  # what the worker is to do, and its particulars
 
 
 @contextlib.asynccontextmanager
 async def worker(
     journal: Journal, config: Path | None, *, lookups: Lookups | None = None, told: Told | None = None
-) -> AsyncIterator[Synchronise]:
+) -> AsyncIterator[Ask]:
     """Run a worker, and another one when it ends, until the context is left; see `WorkerLink` for who hears what.
 
-    Yields what has the worker synchronise at once.
+    Yields what asks the worker for something; where none is there nothing happens.
     """
     link: WorkerLink | None = None
 
@@ -49,13 +50,13 @@ async def worker(
         link = WorkerLink(journal, lookups, told)
         return link
 
-    def synchronise(wanted: Mapping[str, bool]) -> None:
+    def ask(kind: str, content: Mapping[str, Any]) -> None:
         if link is not None:
-            link.synchronise(wanted)
+            link.ask(kind, content)
 
     task = asyncio.create_task(_supervise("worker", linked, config, ()))
     try:
-        yield synchronise
+        yield ask
     finally:
         drained = asyncio.create_task(journal.drained(LAST_WORDS))
         # The supervisor ends first where all tasks are being cancelled: nobody confirms anything then.

@@ -1,8 +1,8 @@
 """The worker process: everything slow, so that no caller waits for it.
 
-It writes the journal, counts the hits of rules, forgets old calls and changes, looks after the database, and exchanges
-data with Salesforce. It ends when the serving process does: the socket between them then reports its end, and what is
-in it is written first.
+It writes the journal, counts the hits of rules, forgets old calls and changes, looks after the database, exchanges
+data with Salesforce, and follows calls by what PBXs tell: over AMI, and in their own call records. It ends when the
+serving process does: the socket between them then reports its end, and what is in it is written first.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NoReturn
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from agi_server import recordings
+from agi_server.conclusion import conclude_call, wanted_tasks
 from agi_server.errors import DirectoryError, OstiaryError
 from agi_server.link import ServerLink
 from agi_server.salesforce.background import Exchange
@@ -29,7 +32,7 @@ from agi_server.settings_file import storage_url
 from storage.audit import forget_audit
 from storage.backup import check_integrity
 from storage.blacklist import count_hits
-from storage.calls import answer_call, end_call, forget_calls, record_calls
+from storage.calls import answer_call, forget_calls, record_calls
 from storage.database import Database
 from storage.engine import sqlite_path
 
@@ -55,13 +58,28 @@ async def work(settings: Settings, end: socket.socket) -> None:
     link = ServerLink(end)
     database = await Database.open(storage_url(settings))
     tasks = [asyncio.create_task(_keep_house(settings, database))]
-    asked: Asked | None = None
+    who: dict[str, Asked] = {}  # who is asked for what
     if settings.salesforce.enabled:
         exchange = Exchange(settings, database, link.send)
         tasks.append(asyncio.create_task(exchange.run()))
-        asked = exchange.asked
+        who |= dict.fromkeys(("lookup", "sync"), exchange.asked)
+    if settings.ami.host:
+        from agi_server.ami.follow import Follower  # noqa: PLC0415  # many have no AMI
+
+        follower = Follower(settings, database, link.send)
+        tasks.append(asyncio.create_task(follower.run()))
+        who |= dict.fromkeys(("dial", "hang_up"), follower.asked)
+    if settings.cdr.csv_file or settings.cdr.url.get_secret_value():
+        from agi_server.cdr import watch  # noqa: PLC0415  # as above
+
+        tasks.append(asyncio.create_task(watch.watch(settings, database)))
+
+    def asked(kind: str, content: Mapping[str, Any]) -> None:
+        if kind in who:
+            who[kind](kind, content)
+
     try:
-        await write_journal(database, link, asked)
+        await write_journal(settings, database, link, asked)
     finally:
         for task in tasks:
             task.cancel()
@@ -70,7 +88,9 @@ async def work(settings: Settings, end: socket.socket) -> None:
         link.close()
 
 
-async def write_journal(database: Database, link: ServerLink, asked: Asked | None = None) -> None:
+async def write_journal(
+    settings: Settings, database: Database, link: ServerLink, asked: Asked | None = None
+) -> None:
     """Commit batch after batch and confirm each, until the link ends; `asked` gets questions as they come.
 
     A batch that fails is tried again until it is written.
@@ -79,7 +99,7 @@ async def write_journal(database: Database, link: ServerLink, asked: Asked | Non
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_read(link, waiting, asked))
         while batch := await _batch(waiting):
-            await _commit(database, batch)
+            await _commit(settings, database, batch)
             await link.send(batch[-1][0])
             await asyncio.sleep(GATHER)
 
@@ -106,29 +126,49 @@ async def _batch(waiting: asyncio.Queue[Record | None]) -> list[Record]:
     return batch
 
 
-async def _commit(database: Database, records: Sequence[Record]) -> None:
-    while True:
-        try:
-            await database.write(lambda connection: store_records(connection, records))
-        except DirectoryError as error:
-            log.error("journal not written, trying again", error=str(error), records=len(records))
+async def _commit(settings: Settings, database: Database, records: Sequence[Record]) -> None:
+    """Write a batch: calls first, as one job, then how calls went on, each as one of its own.
+
+    Much may follow from how a call went on: jobs share transactions, and none of those is long (storage/database.py).
+    """
+    calls = [record for record in records if record[1] == "call"]
+    await _write_all(settings, database, [calls] if calls else [])
+    await _write_all(settings, database, [[record] for record in records if record[1] != "call"])
+
+
+async def _write_all(settings: Settings, database: Database, jobs: Sequence[Sequence[Record]]) -> None:
+    """Write records, however often that takes; one that cannot be stored is left out."""
+    while jobs:
+        writes = (database.write(partial(_stored, records=job, settings=settings)) for job in jobs)
+        ends = await asyncio.gather(*writes, return_exceptions=True)
+        again: list[Sequence[Record]] = []
+        failure = ""
+        for job, error in zip(jobs, ends, strict=True):
+            if isinstance(error, DirectoryError):
+                failure = str(error)
+                again.append(job)
+            elif isinstance(error, KeyError | TypeError | ValueError | OverflowError):
+                if len(job) > 1:  # find the one that cannot be stored; the others must not wait for it
+                    again += [[record] for record in job]
+                else:
+                    log.error("a record of the journal cannot be stored and is left out", error=repr(error))
+            elif error is not None:
+                raise error
+        if failure:
+            log.error("journal not written, trying again", error=failure, records=sum(map(len, again)))
             await asyncio.sleep(RETRY)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            if len(records) > 1:  # find the one that cannot be stored; the others must not wait for it
-                for record in records:
-                    await _commit(database, [record])
-            else:
-                log.error("a record of the journal cannot be stored and is left out", error=repr(error))
-            return
-        else:
-            return
+        jobs = again
 
 
-async def store_records(connection: AsyncConnection, records: Sequence[Record]) -> None:
-    """Write one batch: calls not seen before, the hits of their rules, and how calls ended."""
+async def _stored(connection: AsyncConnection, *, records: Sequence[Record], settings: Settings) -> None:
+    await store_records(connection, records, settings)
+
+
+async def store_records(connection: AsyncConnection, records: Sequence[Record], settings: Settings) -> None:
+    """Write records: calls not seen before, the hits of their rules, and how calls went on."""
     calls = [row for _, kind, row in records if kind == "call"]
     if calls:
-        new = await record_calls(connection, calls)
+        new = await record_calls(connection, calls, tasks=wanted_tasks(settings))
         hits: dict[int, tuple[int, int]] = {}
         for row in calls:
             rule = row["rule_id"]
@@ -141,7 +181,7 @@ async def store_records(connection: AsyncConnection, records: Sequence[Record]) 
         if kind == "answered":
             await answer_call(connection, **row)
         elif kind == "ended":
-            await end_call(connection, **row)
+            await conclude_call(connection, row, settings)
 
 
 async def _keep_house(settings: Settings, database: Database) -> None:
@@ -154,13 +194,14 @@ async def _keep_house(settings: Settings, database: Database) -> None:
         (forget_calls, settings.journal.retention_days),
         (forget_audit, settings.audit.retention_days),
     )
-    while any(days for _, days in kept):
+    while any(days for _, days in kept) or settings.recordings.retention_days:
         try:
+            await recordings.forget(settings, database)  # before the calls that name them
             for forget, days in kept:
                 if days:
                     await _forget(database, forget, int(time.time()) - days * 86400)
         except DirectoryError as error:
-            log.error("old calls and changes not forgotten", error=str(error))
+            log.error("old calls, changes and recordings not forgotten", error=str(error))
         await asyncio.sleep(HOUSEKEEPING)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agi_server.calls.directory import Agent
+from agi_server.calls.directory import POPS, Agent
 from agi_server.calls.hours import find_zone, parse_hours
 from agi_server.errors import InputError
 from storage.audit import note
@@ -19,11 +19,13 @@ async def put_agent(conn: AsyncConnection, agent: Agent, *, who: str, now: int) 
     """Add an agent, or change the one with this id, else the one with this extension; return the id.
 
     Raises InputError when the extension is missing, the hours or the time zone cannot be read, the delegate
-    does not exist, or the extension, the e-mail or the Salesforce user is another agent's.
+    does not exist, the extension, the e-mail or the Salesforce user is another agent's, or `pop` is none of POPS.
     """
     columns = _columns(agent)
     if not columns["extension"]:
         raise InputError("an agent needs an extension")
+    if agent.pop not in POPS:
+        raise InputError(f"callers cannot be shown {agent.pop!r}; expected one of {', '.join(POPS)}")
     parse_hours(agent.hours)
     if agent.timezone:
         find_zone(agent.timezone)
@@ -97,6 +99,7 @@ def _agent(row: Row[Any]) -> Agent:
         delegate=row.delegate_id or 0,
         ring_seconds=row.ring_seconds,
         fallback=row.fallback,
+        pop=row.pop,
     )
 
 
@@ -112,6 +115,7 @@ def _columns(agent: Agent) -> dict[str, Any]:
         "delegate_id": agent.delegate or None,
         "ring_seconds": agent.ring_seconds,
         "fallback": agent.fallback,
+        "pop": agent.pop,
     }
 
 

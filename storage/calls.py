@@ -1,14 +1,19 @@
-"""The journal: one row a call."""
+"""The journal: one row a call; claims.py says how what is told of it comes together."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from agi_server.settings import Tasks
+from storage import claims, conversations, records
+from storage import tasks as tasks_table
+from storage.claims import Row
+from storage.lists import LIST, ask, change
 from storage.schema import calls
 
 # What a record may leave out.
@@ -36,31 +41,42 @@ _EMPTY: Mapping[str, object] = {
 _KNOWN = "SELECT id FROM calls WHERE id IN (SELECT value FROM json_each(?))"
 
 
-async def record_calls(conn: AsyncConnection, rows: Sequence[Mapping[str, object]]) -> set[str]:
-    """Store calls (columns of the table; `id` and `started_at` at least); return the ids that were not there yet."""
+async def record_calls(
+    conn: AsyncConnection, rows: Sequence[Mapping[str, object]], *, tasks: Tasks | None = None
+) -> set[str]:
+    """Store calls (columns of the table; `id` and `started_at` at least); return the ids that were not there yet.
+
+    A call of whose conversation a PBX has told already becomes part of that one; `tasks` says what is then wanted.
+    """
     ids = {str(row["id"]) for row in rows}
     known = await conn.exec_driver_sql(_KNOWN, (json.dumps(list(ids)),))
-    seen = set(known.scalars())
+    new = ids - set(known.scalars())
     values = [
         {**_EMPTY, **{name: value for name, value in row.items() if name in calls.c and value is not None}}
         for row in rows
     ]
     if values:
         await conn.execute(insert(calls).on_conflict_do_nothing(index_elements=["id"]), values)
-    return ids - seen
+    fresh = {str(row["id"]): str(row["uniqueid"]) for row in values if row["id"] in new and row["uniqueid"]}
+    late = await conversations.told_channels(conn, fresh.values()) if fresh else set()
+    for call_id, uniqueid in fresh.items():
+        if uniqueid in late:
+            await records.add_late(conn, call_id, tasks=tasks)
+    return new
 
 
 async def answer_call(
     conn: AsyncConnection, *, call_id: str = "", uniqueid: str = "", at: int, extension: str
 ) -> bool:
-    """Note which extension answered a call; see `end_call` for which one is meant. Return whether there is one."""
-    wanted = _wanted(call_id, uniqueid)
-    if wanted is None or not extension:
+    """Note which extension answered a call; see `end_call` for which one is meant. Return whether there is one.
+
+    Of several the first counts: the others were handed the call.
+    """
+    row = await _meant(conn, call_id, uniqueid) if extension else None
+    if row is None or row["started_at"] > at:
         return False
-    result = await conn.execute(
-        calls.update().where(wanted, calls.c.started_at <= at).values(answered_by=extension)
-    )
-    return result.rowcount > 0
+    await conversations.put(conn, row, claims.with_answer(row, at, extension))
+    return True
 
 
 async def end_call(
@@ -72,30 +88,26 @@ async def end_call(
     disposition: str = "",
     seconds: int = 0,
     answered_by: str = "",
-) -> bool:
-    """Note how a call went: the one with this id, else the newest with this uniqueid. Return whether there is one.
+    tasks: Tasks | None = None,
+) -> str:
+    """Note how a call went: the one with this id, else the newest with this uniqueid. Return its id, '' for none.
 
-    `seconds` were spoken; `answered_by` is the extension that did (empty: as noted before).
+    `seconds` were spoken; `answered_by` is the extension that did (empty: as noted before). `tasks` says what is
+    wanted of it in Salesforce (None: nothing). What a PBX told of the call stays.
     """
-    wanted = _wanted(call_id, uniqueid)
-    if wanted is None:
-        return False
-    values: dict[str, object] = {"ended_at": ended_at, "disposition": disposition, "seconds": seconds}
-    if answered_by:
-        values["answered_by"] = answered_by
-    result = await conn.execute(calls.update().where(wanted).values(values))
-    return result.rowcount > 0
-
-
-def _wanted(call_id: str, uniqueid: str) -> ColumnElement[bool] | None:
-    if call_id:
-        return calls.c.id == call_id
-    if not uniqueid:
-        return None
-    newest = (
-        select(calls.c.id).where(calls.c.uniqueid == uniqueid).order_by(calls.c.started_at.desc()).limit(1)
+    row = await _meant(conn, call_id, uniqueid)
+    if row is None:
+        return ""
+    after = claims.with_end(
+        row, ended_at=ended_at, disposition=disposition, seconds=seconds, answered_by=answered_by
     )
-    return calls.c.id == newest.scalar_subquery()
+    if await conversations.put(conn, row, after) and tasks is not None:
+        await records.conclude(conn, after, tasks=tasks, now=ended_at)
+    return str(row["id"])
+
+
+async def _meant(conn: AsyncConnection, call_id: str, uniqueid: str) -> Row | None:
+    return await (conversations.get(conn, call_id) if call_id else conversations.newest(conn, uniqueid))
 
 
 async def last_caller(conn: AsyncConnection, extension: str | None, since: int) -> tuple[str, int] | None:
@@ -105,7 +117,7 @@ async def last_caller(conn: AsyncConnection, extension: str | None, since: int) 
     answered by it.
     """
     query = select(calls.c.number_text, calls.c.number, calls.c.rung).where(
-        calls.c.direction == "inbound", calls.c.started_at >= since
+        calls.c.direction == "inbound", calls.c.started_at >= since, calls.c.part_of == ""
     )
     if extension is not None:
         query = query.where(or_(calls.c.routed_to == extension, calls.c.answered_by == extension))
@@ -116,7 +128,16 @@ async def last_caller(conn: AsyncConnection, extension: str | None, since: int) 
 
 
 async def forget_calls(conn: AsyncConnection, before: int, limit: int) -> int:
-    """Forget the oldest calls that began before `before` (seconds), at most `limit`; return how many."""
-    oldest = select(calls.c.id).where(calls.c.started_at < before).order_by(calls.c.started_at).limit(limit)
-    result = await conn.execute(calls.delete().where(calls.c.id.in_(oldest)))
-    return result.rowcount
+    """Forget the oldest calls, chats and dials that began before `before` (seconds), at most `limit` of each.
+
+    Return how many calls that were, or chats, or dials, whichever is most.
+    """
+    oldest = "SELECT id FROM {} WHERE {} < ? ORDER BY {} LIMIT ?"
+    gone = {}
+    for table, column in (("calls", "started_at"), ("chats", "started_at"), ("dials", "asked_at")):
+        rows = await ask(conn, oldest.format(table, column, column), before, limit)
+        gone[table] = [row[0] for row in rows]
+        await change(conn, f"DELETE FROM {table} WHERE id IN {LIST}", gone[table])  # noqa: S608  # constants
+    keys = [key for call_id in gone["calls"] for key in tasks_table.keys_of(call_id)]
+    await tasks_table.forget(conn, keys + [f"chat:{chat_id}" for chat_id in gone["chats"]])
+    return max(map(len, gone.values()))

@@ -36,6 +36,7 @@ class ContactRow:
     owner_email: str = ""
     owner: str = ""
     vip: bool | None = None  # None: as stored
+    do_not_call: bool | None = None  # likewise
     active_at: int = 0
     database: str = ""
     key: str | None = None

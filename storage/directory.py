@@ -66,7 +66,14 @@ EXACT_RULES = (
 LAST_AGENT = (
     "SELECT CASE direction WHEN 'outbound' THEN routed_to ELSE answered_by END AS spoke "
     "FROM calls INDEXED BY calls_last_agent WHERE number = ? AND started_at > ? AND answered_by <> '' AND spoke <> '' "
-    "ORDER BY started_at DESC LIMIT 1"
+    "AND part_of = '' ORDER BY started_at DESC LIMIT 1"
+)
+# What phones do now says nothing of a call of yesterday that is decided again: hence the upper bound (seconds; settings
+# allow 3600). Free on any of several PBXs is free: people move. What is not heard of for a while may be anything.
+AGENT_STATE = (
+    "SELECT s.state FROM agent_states s CROSS JOIN pbx_states p ON p.pbx = s.pbx "
+    "WHERE s.extension = ?1 AND p.seen_at >= ?2 AND p.seen_at <= ?2 + 7200 "
+    "ORDER BY s.state <> 'free', s.changed_at DESC LIMIT 1"
 )
 TAIL_INDEX_DIGITS = 6
 
@@ -153,6 +160,11 @@ class SqliteDirectory:
     def last_agent(self, e164: int, since: int) -> str:
         """Return the extension that last spoke with this caller after `since`, or ''."""
         rows = self._ask(LAST_AGENT, e164, since)
+        return str(rows[0][0]) if rows else ""
+
+    def agent_state(self, extension: str, since: int) -> str:
+        """Return what the phone does, '' where no PBX told since then."""
+        rows = self._ask(AGENT_STATE, extension, since)
         return str(rows[0][0]) if rows else ""
 
     def _ask(self, query: str, *values: object) -> list[Any]:

@@ -1,8 +1,10 @@
 """Erase one person everywhere, when the person asks for it.
 
 What goes: the contact with its numbers, switchboards, aliases and search words, what waits for Salesforce about it,
-what was noted of its unreadable numbers and flags, and stored answers to requests that name it. Calls stay, for they
-are counted: without number, name, contact and the personal part of their trace. Audit rows stay, for they tell who did
+what was noted of its unreadable numbers and flags, and stored answers to requests that name it; chats with the person,
+calls to them ordered by a click, and what is kept of a call that goes on. Calls stay, for they are counted: without
+number, name, contact, recording, the personal part of their trace, the numbers of their legs and transfers, and the
+link to their Tasks; of others' calls, such legs and transfers lose their number. Audit rows stay, for they tell who did
 something and when: what it was before and after becomes {"erased": true}. A rule about one of the numbers stays, for
 somebody does not want to be called from there, and a number alone names nobody; its reason goes when it names them.
 What remains is not ours to take back: backups, until they are replaced (`ostiary backup` writes whole files), logs,
@@ -16,8 +18,7 @@ write-ahead log are when the log is next written over.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
@@ -29,52 +30,54 @@ from agi_server.errors import ConflictError, NotFoundError
 from storage.aliases import by_id
 from storage.audit import note
 from storage.database import Database
-from storage.lists import LIST, as_json, change, fetch, run_each
-from storage.people import ContactCard, get_contact
+from storage.forgetting import (
+    calls_of,
+    chats_naming,
+    chats_of,
+    empty_calls,
+    empty_mentions,
+    empty_messages,
+    forget_chats,
+    mentions_of,
+    parsed,
+    recordings_of,
+)
+from storage.lists import LIST, as_json, ask, change
+from storage.people import get_contact
+from storage.person import Person, holders, of_contact, of_number
+from storage.recordings import Recorded
 
 CALLS: Final = 500  # of one transaction; audit rows, too
 _MERGE_PAGES = 100  # of the search index, written anew in one transaction
-_SHORTEST = 3  # characters: a shorter name or number is found in too many texts that mean others
 _ERASED: Final = json.dumps({"erased": True})
 
 T = TypeVar("T")
+Job = Callable[[AsyncConnection], Awaitable[T]]
+Delete = Callable[[Sequence[Recorded]], Awaitable[int]]  # deletes files; returns how many
 
 
 class Erased(NamedTuple):
-    """How many rows went, or lost what they said about the person."""
+    """How many rows went, or lost what they said about the person; and how many recordings were deleted."""
 
     contacts: int
     calls: int
     audit: int
     outbox: int
     rules: int
+    chats: int = 0
+    dials: int = 0
+    recordings: int = 0
 
 
-class _Person(NamedTuple):
-    """What somebody is known by: ids past and present, E.164 numbers, digits without country, and all as texts."""
-
-    ids: tuple[int, ...]
-    numbers: tuple[int, ...]
-    local: tuple[str, ...]
-    texts: re.Pattern[str]
-
-    def named_in(self, value: object) -> bool:
-        """Return whether any text within a JSON value names them."""
-        if isinstance(value, dict):
-            return any(map(self.named_in, (*value.keys(), *value.values())))
-        if isinstance(value, list):
-            return any(map(self.named_in, value))
-        return value is not None and self.texts.search(str(value)) is not None
+async def _leave(recordings: Sequence[Recorded]) -> int:
+    del recordings
+    return 0
 
 
-def _pattern(texts: Iterable[str]) -> re.Pattern[str]:
-    """Return what finds any of these texts, whole: a short name is part of many words."""
-    words = [re.escape(text) for text in {*texts} if len(text) >= _SHORTEST]
-    return re.compile(rf"(?<!\w)(?:{'|'.join(words)})(?!\w)" if words else r"(?!)", re.IGNORECASE)
-
-
-async def erase(database: Database, contact_id: int, *, who: str, now: int) -> Erased:
-    """Erase a contact, and the calls of its numbers that are nobody else's.
+async def erase(
+    database: Database, contact_id: int, *, who: str, now: int, delete: Delete = _leave
+) -> Erased:
+    """Erase a contact, and the calls of its numbers that are nobody else's; `delete` deletes files of recordings.
 
     A contact that Salesforce has would come back: ConflictError says to delete it there first. Once the
     synchronisation has removed it, its id still finds its calls. Raises NotFoundError when nothing has that id.
@@ -85,10 +88,10 @@ async def erase(database: Database, contact_id: int, *, who: str, now: int) -> E
             f"contact {card.id} comes from Salesforce ({card.salesforce_id}) and would come back with the next "
             "synchronisation: delete it there, wait until it is gone here, then erase it here by the same id"
         )
-    person = await database.read(partial(_person, contact_id=contact_id, card=card))
+    person = await database.read(partial(of_contact, contact_id=contact_id, card=card))
     if card is None and not await database.read(partial(_is_left, person=person)):
         raise NotFoundError(f"there is no contact {contact_id}, nor a call of one")
-    erased = await _erase(database, person)
+    erased = await _erase(database, person, delete)
     contacts = await _write(database, partial(_forget, person=person)) if card is not None else 0
     await _forget_words(database)
     done = erased._replace(contacts=contacts)
@@ -100,115 +103,76 @@ async def erase(database: Database, contact_id: int, *, who: str, now: int) -> E
     return done
 
 
-async def erase_number(database: Database, number: Number, *, who: str, now: int) -> Erased:
+async def erase_number(
+    database: Database, number: Number, *, who: str, now: int, delete: Delete = _leave
+) -> Erased:
     """Erase the calls of a number that is no contact's, as `erase` does. Raises ConflictError when it is one's."""
-    holders = await database.read(partial(_holders, number=number))
-    if holders:
-        listed = ", ".join(map(str, holders))
+    if found := await database.read(partial(holders, number=number)):
+        listed = ", ".join(map(str, found))
         raise ConflictError(
             f"this is a number of contact {listed}: erase the contact, or take the number from it"
         )
-    numbers = (number.e164,) if number.e164 else ()
-    local = () if number.e164 or not number.digits else (number.digits,)
-    person = _Person((), numbers, local, _pattern([number.digits]))
-    erased = await _erase(database, person)
+    erased = await _erase(database, of_number(number), delete)
     await database.write(
         lambda conn: note(conn, who=who, what="calls.erase", before=None, after=erased._asdict(), now=now)
     )
     return erased
 
 
-# --- who it is
-
-
-async def _person(conn: AsyncConnection, contact_id: int, card: ContactCard | None) -> _Person:
-    if card is None:
-        # Only a number that was found as this contact's own, not one behind a switchboard.
-        query = (
-            "SELECT DISTINCT number FROM calls WHERE contact_id = ? AND rung = 'exact' AND number IS NOT NULL"
-        )
-        numbers = tuple((await conn.exec_driver_sql(query, (contact_id,))).scalars())
-        return _Person((contact_id,), numbers, (), _pattern(map(str, numbers)))
-    aliases = await conn.exec_driver_sql("SELECT id FROM contact_aliases WHERE contact_id = ?", (card.id,))
-    numbers = tuple(int(number[1:]) for number in card.numbers if number.startswith("+"))
-    local = tuple(number for number in card.numbers if not number.startswith("+"))
-    names = (card.name, f"{card.first_name} {card.last_name}".strip(), card.email)
-    texts = _pattern([*names, *map(str, numbers), *local, *(text for _, text in card.phones)])
-    return _Person((card.id, *aliases.scalars()), numbers, local, texts)
-
-
-async def _is_left(conn: AsyncConnection, person: _Person) -> bool:
-    query = "SELECT EXISTS (SELECT 1 FROM calls WHERE contact_id = ?)"
-    return bool((await conn.exec_driver_sql(query, (person.ids[0],))).scalar())
-
-
-async def _holders(conn: AsyncConnection, number: Number) -> list[int]:
+async def _is_left(conn: AsyncConnection, person: Person) -> bool:
     query = (
-        "SELECT contact_id FROM phones WHERE number % 1000000 = ?1 % 1000000 AND +number = ?1 "
-        "UNION SELECT contact_id FROM local_phones WHERE digits = ?2 ORDER BY 1 LIMIT 5"
+        "SELECT 1 FROM calls WHERE contact_id = ?1 UNION SELECT 1 FROM chats WHERE contact_id = ?1 "
+        "UNION SELECT 1 FROM dials WHERE contact_id = ?1"
     )
-    return [*(await conn.exec_driver_sql(query, (number.e164, number.digits))).scalars()]
+    return bool(await ask(conn, query, person.ids[0]))
 
-
-# --- what goes
 
 _REST: Final = {  # statement -> query for its rows: key, contact, text
     f"DELETE FROM outbox WHERE id IN {LIST}": "SELECT id, contact_id, payload FROM outbox",  # noqa: S608  # constants, here and below
     f"UPDATE blacklist SET reason = '' WHERE id IN {LIST}": "SELECT id, NULL, reason FROM blacklist WHERE reason <> ''",  # noqa: S608
+    f"DELETE FROM dials WHERE id IN {LIST}": "SELECT id, contact_id, number_text FROM dials",  # noqa: S608
     f"DELETE FROM replies WHERE key IN {LIST}": "SELECT key, NULL, body FROM replies",  # noqa: S608
+    f"DELETE FROM live_calls WHERE pbx || ' ' || linkedid IN {LIST}": (  # noqa: S608
+        "SELECT pbx || ' ' || linkedid, NULL, state FROM live_calls"
+    ),
 }
 
 
-async def _erase(database: Database, person: _Person) -> Erased:
-    """Erase all but the contact itself."""
-    calls = await database.read(partial(_calls, person=person))
-    for at in range(0, len(calls), CALLS):
-        await _write(database, partial(_empty_calls, ids=calls[at : at + CALLS]))
+async def _erase(database: Database, person: Person, delete: Delete) -> Erased:
+    """Erase all but the contact itself. Files go before the rows that name them."""
+    calls = await database.read(partial(calls_of, person=person))
+    recordings = 0
+    for some in _batches(calls):
+        recordings += await _delete(database, partial(recordings_of, ids=some), delete)
+        await _write(database, partial(empty_calls, ids=some))
+    for some in _batches(await database.read(partial(mentions_of, person=person))):
+        recordings += await _delete(database, partial(recordings_of, ids=some, person=person), delete)
+        await _write(database, partial(empty_mentions, person=person, ids=some))
+    chats = await database.read(partial(chats_of, person=person))
+    await _write(database, partial(forget_chats, ids=chats))
+    for some in _batches(await database.read(partial(chats_naming, person=person))):
+        await _write(database, partial(empty_messages, person=person, ids=some))
     told = last = 0
     while page := await database.read(partial(_audit, after=last)):
-        ids = [number for number, what, *values in page if _concerns(person, what, [*map(_parsed, values)])]
+        ids = [number for number, what, *values in page if _concerns(person, what, [*map(parsed, values)])]
         await _write(database, partial(_empty_audit, ids=ids))
         told += len(ids)
         last = page[-1][0]
     found = await database.read(partial(_rest, person=person))
-    gone = [
+    outbox, rules, dials, *_ = [
         await _write(database, partial(_end, statement=statement, ids=ids))
         for statement, ids in found.items()
     ]
-    return Erased(0, len(calls), told, outbox=gone[0], rules=gone[1])
+    return Erased(0, len(calls), told, outbox, rules, len(chats), dials, recordings)
 
 
-async def _calls(conn: AsyncConnection, person: _Person) -> list[str]:
-    """Return the calls of a person: those of their ids, and those of their numbers that are no other's."""
-    found = await fetch(
-        conn,
-        f"SELECT id FROM calls WHERE contact_id IN {LIST} "  # noqa: S608  # constants, here and below
-        f"UNION SELECT id FROM calls WHERE number IN {LIST} AND contact_id IS NULL",
-        person.ids,
-        person.numbers,
-    )
-    ids = {row[0] for row in found}
-    if person.local:  # no index has them: one look at all calls without a number, beside all writers
-        query = "SELECT id, number_text FROM calls WHERE number IS NULL AND contact_id IS NULL AND number_text <> ''"
-        rows = await conn.exec_driver_sql(query)
-        ids.update(row.id for row in rows if "".join(filter(str.isdigit, row.number_text)) in person.local)
-    return sorted(ids)
+async def _delete(database: Database, find: Job[list[Recorded]], delete: Delete) -> int:
+    found = await database.read(find)
+    return await delete(found) if found else 0
 
 
-async def _empty_calls(conn: AsyncConnection, ids: Collection[str]) -> None:
-    rows = await fetch(conn, f"SELECT id, trace FROM calls WHERE id IN {LIST}", ids)  # noqa: S608
-    await run_each(
-        conn,
-        "UPDATE calls SET number = NULL, number_text = '', name = '', contact_id = NULL, trace = ? WHERE id = ?",
-        [(json.dumps(_impersonal(_parsed(trace))), number) for number, trace in rows],
-    )
-
-
-def _impersonal(trace: object) -> object:
-    """Return a trace without its steps' personal texts; see calls.call.TraceStep."""
-    if not isinstance(trace, list):
-        return None
-    return [[*step[:3], ""] if isinstance(step, list) else step for step in trace]
+def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[at : at + CALLS] for at in range(0, len(ids), CALLS))
 
 
 async def _audit(conn: AsyncConnection, after: int) -> list[tuple[Any, ...]]:
@@ -216,15 +180,7 @@ async def _audit(conn: AsyncConnection, after: int) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in await conn.exec_driver_sql(query, (after, CALLS))]
 
 
-def _parsed(value: str | None) -> object:
-    """Return a JSON text's value, any other text as it is."""
-    try:
-        return json.loads(value or "null")
-    except ValueError:
-        return value
-
-
-def _concerns(person: _Person, what: str, values: Iterable[object]) -> bool:
+def _concerns(person: Person, what: str, values: Iterable[object]) -> bool:
     """Return whether an audit row is about a person: is of their contact, under whatever name then, or names them."""
     key = "id" if what in {"contact.add", "contact.change"} else "contact_id"
     return any(
@@ -241,7 +197,7 @@ async def _empty_audit(conn: AsyncConnection, ids: Collection[int]) -> None:
         )
 
 
-async def _rest(conn: AsyncConnection, person: _Person) -> dict[str, list[Any]]:
+async def _rest(conn: AsyncConnection, person: Person) -> dict[str, list[Any]]:
     """Return what else names a person: statements that end it, and the keys of their rows."""
     found: dict[str, list[Any]] = {}
     for statement, query in _REST.items():
@@ -249,7 +205,7 @@ async def _rest(conn: AsyncConnection, person: _Person) -> dict[str, list[Any]]:
         found[statement] = [
             key
             for key, contact, text in map(tuple, rows)
-            if contact in person.ids or person.named_in(_parsed(text))
+            if contact in person.ids or person.named_in(parsed(text)) or person.dialled_in(parsed(text))
         ]
     return found
 
@@ -258,7 +214,7 @@ async def _end(conn: AsyncConnection, statement: str, ids: Collection[Any]) -> i
     return await change(conn, statement, ids)
 
 
-async def _forget(conn: AsyncConnection, person: _Person) -> int:
+async def _forget(conn: AsyncConnection, person: Person) -> int:
     """Forget the contact; all that refers to it goes with it."""
     number = person.ids[0]
     named = await by_id(conn, number)
@@ -300,7 +256,7 @@ async def _merge(conn: AsyncConnection, pages: int) -> bool:
 # --- how
 
 
-async def _write(database: Database, job: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+async def _write(database: Database, job: Job[T]) -> T:
     """Run a job that overwrites what it deletes."""
 
     async def secured(conn: AsyncConnection) -> T:

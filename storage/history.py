@@ -1,5 +1,7 @@
 """The journal as people look at it: which calls, of whom, and how many.
 
+A row that is part of another call is shown nowhere, and asked for by its id it is that other one.
+
 A page of the history never reads more than SCAN calls: what no index finds (a name, a reason, an agent) is looked for
 among so many, the newest first, and the page may then be short, or empty, and still have a next one that goes on from
 there. By number, contact and time the calls are found through an index. Times are seconds since 1970.
@@ -10,17 +12,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agi_server.calls.call import TraceStep
 from agi_server.calls.numbers import digits_of
+from agi_server.calls.record import Leg, LegOutcome, Transfer
 from agi_server.errors import InputError, NotFoundError
+from storage import claims, conversations, tasks
 from storage.aliases import by_id
 from storage.audit import note
+from storage.follow_ups import WAITS
 from storage.schema import calls as table
 
 SCAN: Final = 5_000  # calls looked at for one page
@@ -32,7 +36,8 @@ class CallFilter:
     """Which calls; what is empty or 0 is not asked for.
 
     `text` is part of a name or of a number as sent, or a whole number with its plus. `number` is E.164 digits. `agent`
-    is the extension a call was routed to or answered by. `since` is the first second, `until` the last.
+    is the extension a call was routed to or answered by, or whose phone had a part in it. `since` is the first second,
+    `until` the last.
     """
 
     text: str = ""
@@ -52,7 +57,8 @@ class CallFilter:
 class CallRow:
     """A call; the columns are those of the table, `contact_name` is what the contact is called now.
 
-    `contact_id` is as it was written; `ended_at` None: it goes on, or nobody told; `seconds` were spoken.
+    `contact_id` is as it was written; `ended_at` None: it goes on, or nobody told; `seconds` were spoken. `told_by` is
+    one of record.py's TELLERS. `task_id` is its Task's id in Salesforce, '' where there is none.
     """
 
     id: str
@@ -76,6 +82,15 @@ class CallRow:
     seconds: int | None
     trace: tuple[TraceStep, ...]
     contact_name: str
+    pbx: str = ""
+    linkedid: str = ""
+    answered_at: int | None = None
+    queue: str = ""
+    recording: str = ""
+    legs: tuple[Leg, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
+    told_by: str = ""
+    task_id: str = ""
 
 
 class Hour(NamedTuple):
@@ -98,13 +113,18 @@ class Caller:
     last_at: int
 
 
+_Part = TypeVar("_Part", Leg, Transfer)
+
 _CURSOR = re.compile(r"([0-9]{1,15}):(.{0,200})", re.DOTALL)
 _NAME = (
     "coalesce((SELECT name FROM contacts WHERE id = k.contact_id), (SELECT c.name FROM contact_aliases a "
     "JOIN contacts c ON c.id = a.contact_id WHERE a.id = k.contact_id), '') AS contact_name"
 )
+_TASK = "coalesce((SELECT salesforce_id FROM tasks WHERE key = 'call:' || k.id), '') AS task_id"
+_GIVEN = {"contact_name", "task_id"}  # with a row, besides its columns
+_COLUMNS = ", ".join(f"k.{each.name}" for each in fields(CallRow) if each.name not in _GIVEN)
 _ROWS = (
-    f"SELECT k.*, {_NAME} FROM calls k WHERE k.id IN (SELECT value FROM json_each(?)) "  # noqa: S608  # constants
+    f"SELECT {_COLUMNS}, {_NAME}, {_TASK} FROM calls k WHERE k.id IN (SELECT value FROM json_each(?)) "  # noqa: S608  # constants
     "ORDER BY k.started_at DESC, k.id DESC"
 )
 
@@ -123,8 +143,8 @@ async def calls(
     chosen, more_values = _chosen(wanted)
     # The inner query gives its rows one by one: the outer one stops it when it has enough.
     scanned = (
-        f"SELECT id, started_at, number_text, name, verdict, direction, did, routed_to, answered_by, reason, rung "  # noqa: S608  # constants
-        f"FROM calls WHERE {' AND '.join(indexed) or '1'} ORDER BY started_at DESC, id DESC LIMIT {SCAN}"
+        "SELECT id, started_at, number_text, name, verdict, direction, did, routed_to, answered_by, reason, rung, "  # noqa: S608  # constants
+        f"legs FROM calls WHERE {' AND '.join(indexed)} ORDER BY started_at DESC, id DESC LIMIT {SCAN}"
     )
     query = f"SELECT id, started_at FROM ({scanned}) WHERE {' AND '.join(chosen) or '1'} LIMIT :limit"  # noqa: S608  # likewise
     rows = [*await conn.exec_driver_sql(query, values | more_values | {"limit": limit + 1})]
@@ -145,7 +165,7 @@ def _place(after: str) -> dict[str, Any]:
 
 async def _indexed(conn: AsyncConnection, wanted: CallFilter) -> tuple[list[str], dict[str, Any]]:
     """Return conditions that an index answers, with their values."""
-    conditions, values = [], dict[str, Any]()
+    conditions, values = ["part_of = ''"], dict[str, Any]()
     number = wanted.number or _number_of(wanted.text)
     if number:
         conditions.append("number = :number")
@@ -187,8 +207,8 @@ def _chosen(wanted: CallFilter) -> tuple[list[str], dict[str, Any]]:
     ]
     values = {name: getattr(wanted, name) for name in ("verdict", "direction", "did", "reason", "rung")}
     if wanted.agent:
-        conditions.append("(routed_to = :agent OR answered_by = :agent)")
-        values["agent"] = wanted.agent
+        conditions.append("(routed_to = :agent OR answered_by = :agent OR instr(legs, :leg))")
+        values |= {"agent": wanted.agent, "leg": f'"extension": {json.dumps(wanted.agent)}'}
     if wanted.text.strip() and not _number_of(wanted.text):
         conditions.append("(name LIKE :text ESCAPE '\\' OR number_text LIKE :text ESCAPE '\\')")
         values["text"] = "%" + re.sub(r"([\\%_])", r"\\\1", wanted.text.strip()) + "%"
@@ -201,7 +221,27 @@ async def _fetch(conn: AsyncConnection, ids: list[str]) -> list[CallRow]:
 
 
 def _row(row: dict[str, Any]) -> CallRow:
-    return CallRow(**row | {"trace": steps_of(json.loads(row["trace"] or "[]"))})
+    return CallRow(
+        **row
+        | {
+            "trace": steps_of(json.loads(row["trace"] or "[]")),
+            "legs": _parts(Leg, row["legs"]),
+            "transfers": _parts(Transfer, row["transfers"]),
+        }
+    )
+
+
+def _parts(kind: type[_Part], text: str | None) -> tuple[_Part, ...]:
+    """Return legs or transfers as they were before they became JSON; what is none is left out."""
+    found = json.loads(text or "[]")
+    parts = []
+    for each in found if isinstance(found, list) else []:
+        try:
+            more = {"outcome": LegOutcome(each["outcome"])} if kind is Leg else {}
+            parts.append(kind(**each | more))
+        except (KeyError, TypeError, ValueError):
+            continue
+    return tuple(parts)
 
 
 def steps_of(trace: object) -> tuple[TraceStep, ...]:
@@ -215,14 +255,15 @@ def steps_of(trace: object) -> tuple[TraceStep, ...]:
 
 
 async def get_call(conn: AsyncConnection, call_id: str) -> CallRow | None:
-    """Return a call, None where there is none with that id."""
-    found = await _fetch(conn, [call_id])
+    """Return a call, or the one it is part of; None where there is none with that id."""
+    row = await conversations.get(conn, call_id)
+    found = await _fetch(conn, [row["id"]]) if row is not None else []
     return found[0] if found else None
 
 
 async def assign(conn: AsyncConnection, call_id: str, contact_id: int | None, *, who: str, now: int) -> None:
-    """Note whose call it was (None: nobody's that we know). Raises NotFoundError."""
-    row = (await conn.execute(select(table.c.contact_id).where(table.c.id == call_id))).first()
+    """Note whose call it was (None: nobody's that we know); its Tasks follow. Raises NotFoundError."""
+    row = await conversations.get(conn, call_id)
     if row is None:
         raise NotFoundError(f"there is no call {call_id}; calls are forgotten after a time")
     contact = contact_id
@@ -231,11 +272,14 @@ async def assign(conn: AsyncConnection, call_id: str, contact_id: int | None, *,
         if named is None:
             raise NotFoundError(f"there is no contact {contact_id}")
         contact = named.id
-    if contact == row.contact_id:
+    marks = claims.marked(row, claims.ASSIGNED)
+    await conn.execute(table.update().where(table.c.id == row["id"]).values(contact_id=contact, marks=marks))
+    if contact == row["contact_id"]:
         return
-    await conn.execute(table.update().where(table.c.id == call_id).values(contact_id=contact))
-    before, after = ({"id": call_id, "contact_id": each} for each in (row.contact_id, contact))
+    before, after = ({"id": row["id"], "contact_id": each} for each in (row["contact_id"], contact))
     await note(conn, who=who, what="calls.assign", before=before, after=after, now=now)
+    for key in tasks.keys_of(row["id"]):
+        await tasks.follow(conn, key, now=now)
 
 
 async def by_hour(conn: AsyncConnection, since: int, until: int, *, offset: int = 0) -> list[Hour]:
@@ -246,7 +290,7 @@ async def by_hour(conn: AsyncConnection, since: int, until: int, *, offset: int 
     query = (
         "SELECT (started_at + :offset) / 3600 * 3600 - :offset AS hour, sum(verdict <> 'block'), "
         "sum(verdict = 'block') FROM calls WHERE started_at >= :since AND started_at < :until "
-        "AND direction = 'inbound' GROUP BY hour ORDER BY hour"
+        "AND direction = 'inbound' AND part_of = '' GROUP BY hour ORDER BY hour"
     )
     values = {"since": since, "until": until, "offset": offset}
     return [Hour(*[*row]) for row in await conn.exec_driver_sql(query, values)]
@@ -256,7 +300,7 @@ async def by_verdict(conn: AsyncConnection, since: int, until: int) -> Mapping[s
     """Return how many inbound calls from `since` to before `until` had which verdict."""
     query = (
         "SELECT verdict, count(*) AS inbound FROM calls WHERE started_at >= ? AND started_at < ? "
-        "AND direction = 'inbound' GROUP BY verdict ORDER BY verdict"
+        "AND direction = 'inbound' AND part_of = '' GROUP BY verdict ORDER BY verdict"
     )
     return {row.verdict: row.inbound for row in await conn.exec_driver_sql(query, (since, until))}
 
@@ -265,9 +309,9 @@ _TOP = (
     f"SELECT k.number, k.contact_id, t.calls, t.blocked, k.started_at, k.name, {_NAME} FROM "  # noqa: S608  # constants
     "(SELECT number, count(*) AS calls, sum(verdict = 'block') AS blocked, max(started_at) AS last FROM calls "
     "WHERE started_at >= :since AND started_at < :until AND direction = 'inbound' AND number IS NOT NULL "
-    "GROUP BY number ORDER BY calls DESC, last DESC LIMIT :limit) t JOIN calls k ON k.id = (SELECT id FROM calls "
-    "WHERE number = t.number AND started_at = t.last AND direction = 'inbound' ORDER BY id DESC LIMIT 1) "
-    "ORDER BY t.calls DESC, k.started_at DESC"
+    "AND part_of = '' GROUP BY number ORDER BY calls DESC, last DESC LIMIT :limit) t JOIN calls k ON k.id = "
+    "(SELECT id FROM calls WHERE number = t.number AND started_at = t.last AND direction = 'inbound' "
+    "AND part_of = '' ORDER BY id DESC LIMIT 1) ORDER BY t.calls DESC, k.started_at DESC"
 )
 
 
@@ -282,20 +326,16 @@ async def top_callers(conn: AsyncConnection, since: int, until: int, *, limit: i
     ]
 
 
-_UNTAKEN = "({0}.answered_by = '' AND {0}.disposition NOT IN ('answer', 'answered'))"
-# A later call of that number that somebody took, in either direction, is found by the index on numbers and times.
 _MISSED = (
-    "SELECT k.id, max(k.started_at) FROM calls k WHERE k.started_at >= :since AND k.direction = 'inbound' "  # noqa: S608  # constants
-    f"AND k.verdict = 'allow' AND k.number IS NOT NULL AND k.ended_at IS NOT NULL AND {_UNTAKEN.format('k')} "
-    "AND NOT EXISTS (SELECT 1 FROM calls l WHERE l.number = k.number AND l.started_at >= k.started_at "
-    f"AND NOT {_UNTAKEN.format('l')}) GROUP BY k.number ORDER BY 2 DESC LIMIT :limit"
+    f"SELECT k.id, max(k.started_at) FROM calls k WHERE k.started_at >= :since AND {WAITS} "  # noqa: S608  # constants
+    "GROUP BY k.number ORDER BY 2 DESC LIMIT :limit"
 )
 
 
 async def to_call_back(conn: AsyncConnection, since: int, *, limit: int) -> list[CallRow]:
-    """Return the last missed call since `since` of each number nobody has spoken with after it, the newest first.
+    """Return the last missed call since `since` of each number that is still to be called back, the newest first.
 
-    Missed: let in, ended, taken by nobody.
+    follow_ups.py says which those are.
     """
     rows = await conn.exec_driver_sql(_MISSED, {"since": since, "limit": limit})
     return await _fetch(conn, [row[0] for row in rows])

@@ -25,8 +25,11 @@ def as_json(values: Collection[Any]) -> str:
     return json.dumps(list(values))
 
 
-async def ask(conn: AsyncConnection, query: str, *values: int | str) -> Sequence[Sequence[Any]]:
-    """Return the rows of a query. Raises sqlite3.Error, as all here do."""
+async def ask(conn: AsyncConnection, query: str, *values: float | str | None) -> Sequence[Sequence[Any]]:
+    """Return the rows of a query; a statement without rows may be run so, too: it crosses to the thread but once.
+
+    Raises sqlite3.Error, as all here do.
+    """
     driver = await _driver(conn)
     return [*await driver.execute_fetchall(query, values)]
 

@@ -42,6 +42,7 @@ class _Values(NamedTuple):
     account_id: int | None
     owner_id: int | None
     vip: int
+    do_not_call: int
     active_at: int
 
 
@@ -258,15 +259,15 @@ def _merged(
         row.email,
         account_id,
         owner_id if owner_id is not None or old is None else old.owner_id,
-        _vip(old, row),
+        _mark(row.vip, old.vip if old is not None else 0),
+        _mark(row.do_not_call, old.do_not_call if old is not None else 0),
         row.active_at if old is None else max(row.active_at, old.active_at),
     )
 
 
-def _vip(old: _Values | None, row: ContactRow) -> int:
-    if row.vip is None:
-        return old.vip if old is not None else 0
-    return int(row.vip)
+def _mark(new: bool | None, stored: int) -> int:
+    """Return a mark after a row; None: the row does not say."""
+    return stored if new is None else int(new)
 
 
 def _joined(one: Phones, other: Phones) -> Phones:

@@ -21,7 +21,7 @@ from storage.engine import sqlite_engine, sqlite_path
 from storage.faults import explain, is_busy
 from storage.location import sqlite_uri
 
-HEAD: Final = "0003"  # the newest in migrations/versions; names sort by age
+HEAD: Final = "0004"  # the newest in migrations/versions; names sort by age
 
 _LOCK_MS = 30_000
 _LOCK_RETRY_SECONDS = 0.005

@@ -1,8 +1,9 @@
 """What must still reach Salesforce, the oldest first.
 
-A row stays until Salesforce has it (`done`) or an admin drops it. Rows of one contact go in the order they
-came: a row that waits for its next try, or for an admin, holds back all later ones of its contact, and no
-others. `ref` is the record's external id: a row that is sent twice is written once.
+A row stays until Salesforce has it (`done`) or an admin drops it. Rows of one contact, or of one key, go in the
+order they came: a row that waits for its next try, or for an admin, holds back all later ones of its contact or key,
+and no others. `ref` is the record's external id, or the key of a row that may have been sent: a row that is sent twice
+is written once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class OutboxRow(NamedTuple):
     """A row; `contact_id` is the contact's id now, times are seconds since 1970."""
 
     id: int
-    kind: str  # contact | flag | call
+    kind: str  # contact | flag | call | follow-up | chat | record
     contact_id: int | None
     payload: dict[str, Any]
     created_at: int
@@ -31,6 +32,7 @@ class OutboxRow(NamedTuple):
     error: str  # of the last try
     ref: str | None
     parked: bool
+    key: str | None  # of tasks.py
 
 
 class Counts(NamedTuple):
@@ -50,14 +52,17 @@ def _rows() -> Select[Any]:
 
 
 async def due(conn: AsyncConnection, now: int, limit: int, *, after: int = 0) -> list[OutboxRow]:
-    """Return rows whose time has come and that no older row of their contact holds back, the oldest first.
+    """Return rows whose time has come and that no older row of their contact or key holds back, the oldest first.
 
     `after`: only rows with an id above, for who goes on past rows that cannot be sent yet.
     """
     older = outbox.alias("older")
     same_contact = older.c.contact_id.in_([outbox.c.contact_id, contact_aliases.c.contact_id])
     held_back = select(older.c.id).where(same_contact, older.c.id < outbox.c.id).exists()
-    query = _rows().where(outbox.c.id > after, ~outbox.c.parked, outbox.c.next_attempt_at <= now, ~held_back)
+    same_key = select(older.c.id).where(older.c.key == outbox.c.key, older.c.id < outbox.c.id).exists()
+    query = _rows().where(
+        outbox.c.id > after, ~outbox.c.parked, outbox.c.next_attempt_at <= now, ~held_back, ~same_key
+    )
     return [OutboxRow(*row) for row in await conn.execute(query.order_by(outbox.c.id).limit(limit))]
 
 
@@ -67,6 +72,19 @@ async def ensure_refs(conn: AsyncConnection, ids: Collection[int]) -> None:
         "UPDATE outbox SET ref = lower(hex(randomblob(16))) "
         "WHERE ref IS NULL AND id IN (SELECT value FROM json_each(?))",
         (json.dumps(list(ids)),),
+    )
+
+
+async def mark_sent(conn: AsyncConnection, ids: Collection[int], until: int) -> None:
+    """Note, before their records are built and sent, that these rows with a key may have been sent.
+
+    They are due again at `until` (seconds), unless `done` or `later` come first. What changes from here on puts
+    another row behind them, so a record is to be built after this, whether it is made or brought in step.
+    """
+    await conn.exec_driver_sql(
+        "UPDATE outbox SET ref = key, next_attempt_at = ? "
+        "WHERE key IS NOT NULL AND id IN (SELECT value FROM json_each(?))",
+        (until, json.dumps(list(ids))),
     )
 
 

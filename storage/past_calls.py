@@ -8,7 +8,7 @@ from agi_server.calls.replay import PastCall
 
 _INBOUND = (
     "SELECT id, started_at, number_text, name, did, trunk, rung = 'anonymous' FROM calls "
-    "WHERE direction = 'inbound' AND started_at >= ? ORDER BY started_at DESC, id DESC LIMIT ?"
+    "WHERE direction = 'inbound' AND part_of = '' AND started_at >= ? ORDER BY started_at DESC, id DESC LIMIT ?"
 )
 
 

@@ -31,7 +31,7 @@ _NO_JSON = object()  # no setting takes it
 
 _AGENTS = (
     "SELECT id, name, extension, ifnull(email, ''), ifnull(salesforce_user_id, ''), hours, timezone, absent_until, "
-    "ifnull(delegate_id, 0), ring_seconds, fallback FROM agents ORDER BY id"
+    "ifnull(delegate_id, 0), ring_seconds, fallback, pop FROM agents ORDER BY id"
 )
 _DIDS = (
     "SELECT did, region, identify, naming, screening, routing, create_contacts, template, default_agent, "
@@ -82,6 +82,8 @@ def compile_with(settings: Settings, connection: sqlite3.Connection | None) -> P
         timezone=settings.routing.timezone,
         holidays=frozenset(settings.routing.holidays),
         vip_ring_seconds=settings.routing.vip_ring_seconds,
+        skip_busy=settings.routing.skip_busy,
+        state_seconds=settings.routing.state_seconds,
         vip_agent=settings.routing.vip_agent,
     )
 
@@ -147,6 +149,7 @@ def _agents(connection: sqlite3.Connection) -> tuple[Agent, ...]:
             delegate=row[8],
             ring_seconds=row[9],
             fallback=row[10],
+            pop=row[11],
         )
         if not agent.extension:
             log.warning("agent left out: no extension", agent=agent.id)

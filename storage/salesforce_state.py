@@ -16,12 +16,19 @@ from storage.schema import salesforce_state
 
 State = dict[str, Any]
 
+INSTANCE = "instance"
+
 
 async def get(conn: AsyncConnection, name: str) -> State | None:
     """Return a value, None where there is none."""
     query = select(salesforce_state.c.value).where(salesforce_state.c.name == name)
     found: State | None = (await conn.execute(query)).scalar()
     return found
+
+
+async def instance(conn: AsyncConnection) -> str:
+    """Return the org's address at the last log-in, e.g. https://acme.my.salesforce.com; '' before the first."""
+    return str((await get(conn, INSTANCE) or {}).get("url") or "")
 
 
 async def put(conn: AsyncConnection, name: str, value: Mapping[str, object], now: int) -> None:

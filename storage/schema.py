@@ -78,6 +78,7 @@ contacts = Table(
     _now(),
     Column("blacklisted", Boolean, nullable=False, server_default=text("0")),  # as Salesforce has it
     Column("flag_sent_at", Id, nullable=False, server_default=text("0")),  # when we told it so
+    Column("do_not_call", Boolean, nullable=False, server_default=text("0")),
     UniqueConstraint("database", "key"),
     CheckConstraint("kind IN ('Contact', 'Account', 'Lead', 'Opportunity')", name="kind"),
     sqlite_autoincrement=True,
@@ -85,6 +86,7 @@ contacts = Table(
 Index(  # so that a file without ids may be imported twice
     "contacts_name", contacts.c.name, sqlite_where=text("salesforce_id IS NULL AND key IS NULL")
 )
+Index("contacts_made", contacts.c.created_at, sqlite_where=text("source = 'insert'"))  # of callers
 
 contact_aliases = Table(  # contacts that became one with another: what was given out goes on to work
     "contact_aliases",
@@ -153,6 +155,28 @@ agents = Table(
     Column("delegate_id", Id, ForeignKey("agents.id", ondelete="SET NULL")),
     Column("ring_seconds", Integer, nullable=False, server_default=text("0")),
     Column("fallback", Text, nullable=False, server_default=""),
+    Column(
+        "pop", Text, nullable=False, server_default="ringing"
+    ),  # when a caller is shown: ringing | answer | off
+)
+
+agent_states = Table(  # what phones do, as PBXs tell; good while their PBX is heard of
+    "agent_states",
+    metadata,
+    Column("extension", Text, nullable=False),
+    Column("pbx", Text, nullable=False),
+    Column("state", Text, nullable=False),  # free | ringing | busy | unreachable | paused
+    Column("changed_at", Id, nullable=False),
+    PrimaryKeyConstraint("extension", "pbx"),
+    sqlite_with_rowid=False,
+)
+
+pbx_states = Table(  # when a PBX was last heard of
+    "pbx_states",
+    metadata,
+    Column("pbx", Text, primary_key=True),
+    Column("seen_at", Id, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 blacklist = Table(  # blacklist and allow-list entries
@@ -217,18 +241,43 @@ calls = Table(
     Column("disposition", Text, nullable=False, server_default=""),
     Column("seconds", Integer),  # spoken
     Column("trace", JSON),
+    Column("pbx", Text, nullable=False, server_default=""),
+    Column("linkedid", Text, nullable=False, server_default=""),  # Asterisk's thread through all its channels
+    Column("answered_at", Id),
+    Column("queue", Text, nullable=False, server_default=""),
+    Column("recording", Text, nullable=False, server_default=""),  # file name, as the PBX has it
+    Column("legs", JSON),  # calls/record.py: Leg, as objects
+    Column("transfers", JSON),
+    Column("told_by", Text, nullable=False, server_default=""),  # calls/record.py: TELLERS
+    Column(
+        "part_of", Text, nullable=False, server_default=""
+    ),  # the call that this one turned out to belong to
+    Column("marks", Text, nullable=False, server_default=""),  # storage/claims.py: words
 )
+Index("calls_linkedid", calls.c.linkedid, sqlite_where=text("linkedid <> ''"))
+Index("calls_part_of", calls.c.part_of, sqlite_where=text("part_of <> ''"))
+Index("calls_open", calls.c.started_at, sqlite_where=text("ended_at IS NULL"))
 Index("calls_uniqueid", calls.c.uniqueid)
 Index("calls_number", calls.c.number, calls.c.started_at, sqlite_where=text("number IS NOT NULL"))
 Index("calls_contact", calls.c.contact_id, calls.c.started_at, sqlite_where=text("contact_id IS NOT NULL"))
 Index("calls_started", calls.c.started_at)
 Index("calls_last_agent", calls.c.number, calls.c.started_at, sqlite_where=text("answered_by <> ''"))
 
+call_channels = Table(  # further channels of conversations: a decision about one of them may come late
+    "call_channels",
+    metadata,
+    Column("uniqueid", Text, nullable=False),
+    Column("call_id", Text, ForeignKey("calls.id", ondelete="CASCADE"), nullable=False),
+    PrimaryKeyConstraint("uniqueid", "call_id"),
+    sqlite_with_rowid=False,
+)
+Index("call_channels_call", call_channels.c.call_id)
+
 outbox = Table(  # what must still reach Salesforce
     "outbox",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("kind", Text, nullable=False),  # contact | flag | call
+    Column("kind", Text, nullable=False),  # contact | flag | call | follow-up | chat | record
     Column("contact_id", Id),
     Column("payload", JSON, nullable=False),
     _now(),
@@ -237,10 +286,84 @@ outbox = Table(  # what must still reach Salesforce
     Column("error", Text, nullable=False, server_default=""),
     Column("ref", Text),  # the record's external id in Salesforce: sent twice, it is written once
     Column("parked", Boolean, nullable=False, server_default=text("0")),  # waits for an admin, not for time
+    Column("key", Text),  # of the Task or record it brings in step (tasks.key)
     sqlite_autoincrement=True,
 )
 Index("outbox_contact", outbox.c.contact_id)
+Index("outbox_key", outbox.c.key, sqlite_where=text("key IS NOT NULL"))
 Index("outbox_ref", outbox.c.ref, unique=True)
+
+tasks = Table(  # what we made in Salesforce besides contacts, by what it is about
+    "tasks",
+    metadata,
+    Column(
+        "key", Text, primary_key=True
+    ),  # call:<call id>, follow-up:<call id>, chat:<chat id>, record:<call id>
+    Column("salesforce_id", Text, nullable=False, unique=True),
+    Column("closed", Boolean, nullable=False, server_default=text("1")),  # of a follow-up: done
+    Column("made_at", Id, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+live_calls = Table(  # conversations in progress, as the tracker needs them after a restart
+    "live_calls",
+    metadata,
+    Column("pbx", Text, nullable=False),
+    Column("linkedid", Text, nullable=False),
+    Column("state", JSON, nullable=False),
+    PrimaryKeyConstraint("pbx", "linkedid"),
+    sqlite_with_rowid=False,
+)
+
+positions = Table(  # how far a source has been read
+    "positions",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", JSON, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+chats = Table(
+    "chats",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("channel", Text, nullable=False, server_default="chat"),  # chat | sms | sip-message | whatsapp | …
+    Column("direction", Text, nullable=False, server_default="inbound"),
+    Column("started_at", Id, nullable=False),
+    Column("ended_at", Id, nullable=False),  # of the last message so far
+    Column("number", Id),  # E.164 digits, where known
+    Column("number_text", Text, nullable=False, server_default=""),
+    Column("email", Text, nullable=False, server_default=""),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("did", Text, nullable=False, server_default=""),  # what was written to
+    Column("queue", Text, nullable=False, server_default=""),
+    Column("agent", Text, nullable=False, server_default=""),  # extension
+    Column("contact_id", Id),
+    Column("messages", JSON, nullable=False),  # [at, who, text], who: name or number
+)
+Index("chats_started", chats.c.started_at)
+Index("chats_contact", chats.c.contact_id, sqlite_where=text("contact_id IS NOT NULL"))
+Index("chats_number", chats.c.number, chats.c.ended_at, sqlite_where=text("number IS NOT NULL"))
+
+dials = Table(  # calls that people ordered by a click
+    "dials",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("agent", Text, nullable=False),  # extension
+    Column("number", Id),  # E.164 digits; NULL: an extension
+    Column("number_text", Text, nullable=False),
+    Column("contact_id", Id),
+    Column("asked_at", Id, nullable=False),
+    Column("who", Text, nullable=False),  # user:ana, token:crm
+    Column(
+        "state", Text, nullable=False
+    ),  # asked | ringing-agent | dialling | ringing | answered | ended | failed
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("changed_at", Id, nullable=False),
+    Column("name", Text, nullable=False, server_default=""),  # as the agent's phone shows
+    Column("pbx", Text, nullable=False, server_default=""),  # whose it is to dial; '': told to none yet
+)
+Index("dials_agent", dials.c.agent, dials.c.asked_at)
 
 salesforce_state = (
     Table(  # how far the synchronisation is, and how it went: `sync:Contact`, `login`, `usage`, …
@@ -309,6 +432,9 @@ users = Table(  # console log-ins
     Column("role", Text, nullable=False, server_default="viewer"),
     _now(),
     Column("disabled", Boolean, nullable=False, server_default=text("0")),
+    Column(
+        "extension", Text, nullable=False, server_default=""
+    ),  # of their phone: whose calls are "my calls"
     CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
 )
 

@@ -115,7 +115,7 @@ async def link(conn: AsyncConnection, contact_id: int, salesforce_id: str) -> in
 
 _SYNCHRONISED = (
     "salesforce_id", "kind", "name", "first_name", "last_name", "email", "account_id", "owner_id", "vip",
-    "active_at", "blacklisted", "flag_sent_at",
+    "do_not_call", "active_at", "blacklisted", "flag_sent_at",
 )  # fmt: skip
 
 

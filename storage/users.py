@@ -8,6 +8,7 @@ was one; what changes a user's rights closes their sessions and makes their link
 from __future__ import annotations
 
 import asyncio
+import re
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -41,13 +42,14 @@ _THREADS = ThreadPoolExecutor(2, thread_name_prefix="argon2")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Who may log in; `created_at` is seconds since 1970."""
+    """Who may log in; `created_at` is seconds since 1970, `extension` is that of their phone ('': none)."""
 
     id: int
     name: str
     role: str
     created_at: int
     disabled: bool
+    extension: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,19 @@ async def set_role(conn: AsyncConnection, name: str, role: str, *, who: str, now
     await note(conn, who=who, what="users.role", before=before, after=after, now=now)
 
 
+async def set_extension(conn: AsyncConnection, name: str, extension: str, *, who: str, now: int) -> None:
+    """Say which phone is a user's ('': none). Raises NotFoundError, or InputError for what no extension can be."""
+    extension = extension.strip()
+    if re.fullmatch(r"[^\s\x00-\x1f\x7f]{0,32}", extension) is None:
+        raise InputError(f"{extension!r} is no extension: it has 32 characters at most, and no spaces")
+    user = await _known(conn, name)
+    if user.extension == extension:
+        return
+    await conn.execute(users.update().where(users.c.id == user.id).values(extension=extension))
+    before, after = ({"name": user.name, "extension": each} for each in (user.extension, extension))
+    await note(conn, who=who, what="users.extension", before=before, after=after, now=now)
+
+
 async def set_disabled(conn: AsyncConnection, name: str, *, disabled: bool, who: str, now: int) -> None:
     """Keep a user from logging in, or let them again. Raises NotFoundError, or ConflictError for the last admin."""
     user = await _known(conn, name)
@@ -197,7 +212,14 @@ async def _changed(conn: AsyncConnection, user: User) -> None:
 
 
 def _user(row: Row[Any]) -> User:
-    return User(id=row.id, name=row.name, role=row.role, created_at=row.created_at, disabled=row.disabled)
+    return User(
+        id=row.id,
+        name=row.name,
+        role=row.role,
+        created_at=row.created_at,
+        disabled=row.disabled,
+        extension=row.extension,
+    )
 
 
 def _verify(password: str, log_in: LogIn | None) -> bool:

@@ -33,7 +33,7 @@ PAGES = [
     *sorted((ROOT / "systemd").rglob("*.md")),
 ]
 SETTINGS = {f"{section}.{key}" for section, keys in SECTIONS.items() for key in keys}
-_SETTING = re.compile(rf"(?<![\w./-])(?:{'|'.join(SECTIONS)})\.(?!csv\b|vcf\b)[a-z_]+(?![\w/(])")
+_SETTING = re.compile(rf"(?<![\w./-])(?:{'|'.join(SECTIONS)})\.(?!csv\b|vcf\b|conf\b)[a-z_]+(?![\w/(])")
 _VARIABLE = re.compile(r"OSTIARY_[A-Z]+__[A-Z_]+")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")

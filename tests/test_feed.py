@@ -66,12 +66,14 @@ async def test_decisions_and_how_calls_go_on_come_in_order() -> None:
 async def test_nobody_there_costs_nothing_and_the_next_front_knows_of_salesforce() -> None:
     serving = Feed()
     serving.decided(decision(), 1.0)
-    serving.told({"up": 1})
-    serving.told({"up": 0})
+    serving.told("salesforce", {"up": 1})
+    serving.told("salesforce", {"up": 0})
+    serving.told("pbx", {"pbx": {"up": 1}})
+    serving.told("call.answered", {"call_id": "1"})
     for _ in range(2):
         async with both(serving) as (_, heard):
-            await until(lambda heard=heard: heard)
-            assert heard == [("salesforce", {"up": 0})]
+            await until(lambda heard=heard: len(heard) == 2)
+            assert heard == [("salesforce", {"up": 0}), ("pbx", {"pbx": {"up": 1}})]
 
 
 async def test_a_front_that_does_not_read_costs_a_bounded_amount(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,18 +96,26 @@ async def test_what_the_front_decided_is_counted_and_journalled() -> None:
     metrics, serving = Metrics(), Feed()
     written: list[Any] = []
     journal = Journal(metrics, went_on=lambda kind, record: written.append((kind, dict(record))))
-    synchronised: list[Any] = []
-    serving.heard = front_requests(metrics, journal, lambda: {"directory": "ok"}, synchronised.append)
+    asked: list[Any] = []
+    serving.heard = front_requests(
+        metrics, journal, lambda: {"directory": "ok"}, lambda *what: asked.append(what)
+    )
     async with both(serving) as (front, _):
         made = decision(name="Ana")
         front.decided(made, 0.001)
         front.answered(call_id="1", uniqueid="", at=5, extension="101")
         front.ended(call_id="1", uniqueid="", ended_at=9, disposition="answer", seconds=4, answered_by="101")
         front.synchronise(full=True, accept_removals=False)
+        front.dial({"id": "d1", "agent": "101"})
+        front.hang_up("d1")
         assert await front.state() == {"parts": {"directory": "ok"}, "salesforce": None}
         shown = await front.metrics()
     assert 'ostiary_calls_total{direction="inbound",rung="none",verdict="allow"} 1.0' in shown
-    assert synchronised == [{"full": True, "accept_removals": False}]
+    assert asked == [
+        ("sync", {"full": True, "accept_removals": False}),
+        ("dial", {"id": "d1", "agent": "101"}),
+        ("hang_up", {"id": "d1"}),
+    ]
     assert [kind for kind, _ in written] == ["answered", "ended"]
     lines = [orjson.loads(line) for _, line in journal._pending]
     assert [kind for _, kind, _ in lines] == ["call", "answered", "ended"]
@@ -115,7 +125,7 @@ async def test_what_the_front_decided_is_counted_and_journalled() -> None:
 
 async def test_nonsense_of_the_front_ends_nothing() -> None:
     serving = Feed()
-    serving.heard = front_requests(Metrics(), Journal(Metrics()), dict, lambda _: None)
+    serving.heard = front_requests(Metrics(), Journal(Metrics()), dict, lambda *_: None)
     async with both(serving) as (front, _):
         for line in (["decided", {}, 1], ["dance"], ["ended", {"a": 1}], ["sync"]):
             front._say(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 import signal
@@ -109,6 +110,27 @@ async def test_the_dialplan_tells_who_answered(tmp_path: Path) -> None:
                         assert '"101"' in line
                         break
         await ostiary.until_row(f"SELECT 1 FROM calls WHERE id = '{call}' AND answered_by = '101'")
+
+
+async def test_a_message_is_told_of(tmp_path: Path) -> None:
+    def plain(text: str) -> str:
+        return base64.b64encode(text.encode()).decode()
+
+    async with (
+        open_house(tmp_path) as (ostiary, web),
+        web.stream("GET", "/api/v1/events?types=chat.changed") as stream,
+    ):
+        for _ in range(2):  # the first may find the database still closed
+            told = await ostiary.ask("message", args=[plain(KNOWN), plain("101"), plain("Hello")])
+            if told["OSTIARY_RESULT"] == "kept":
+                break
+        async with asyncio.timeout(60):
+            async for line in stream.aiter_lines():
+                if line.startswith("data:"):
+                    event = orjson.loads(line.removeprefix("data:"))
+                    assert (event["extension"], event["data"]["number"]) == ("101", KNOWN)
+                    assert (event["data"]["channel"], event["data"]["agent"]) == ("sip-message", "101")
+                    break
 
 
 @pytest.mark.slow

@@ -149,7 +149,7 @@ async def test_the_worker_writes_what_it_was_sent_after_its_parent_is_gone(
 async def test_a_parent_that_died_before_it_read_a_confirmation_is_no_error(database: Database) -> None:
     ours, theirs = socket.socketpair()
     link = ServerLink(theirs)
-    writing = asyncio.create_task(write_journal(database, link))
+    writing = asyncio.create_task(write_journal(Settings(), database, link))
     ours.sendall(orjson.dumps((1, "call", call_row("1"))) + b"\n")
     await until(lambda: readable(ours))
     ours.close()  # with the confirmation unread: the other end is told of a reset
@@ -165,7 +165,9 @@ async def test_a_question_is_not_behind_a_commit(database: Database) -> None:
     ours, theirs = socket.socketpair()
     link = ServerLink(theirs)
     asked: asyncio.Queue[Any] = asyncio.Queue()
-    writing = asyncio.create_task(write_journal(database, link, lambda *what: asked.put_nowait(what)))
+    writing = asyncio.create_task(
+        write_journal(Settings(), database, link, lambda *what: asked.put_nowait(what))
+    )
     for number in range(1, 4):
         ours.sendall(orjson.dumps((number, "call", call_row(str(number)))) + b"\n")
         ours.sendall(orjson.dumps((0, "lookup", {"id": number})) + b"\n")
@@ -193,7 +195,7 @@ async def test_what_is_read_ahead_is_bounded_and_written_to_the_end(
     ours.sendall(b"".join(lines))
     ours.shutdown(socket.SHUT_WR)
     link = ServerLink(theirs)
-    await asyncio.wait_for(write_journal(database, link), 60)
+    await asyncio.wait_for(write_journal(Settings(), database, link), 60)
     link.close()
     assert ours.recv(4096).split() == [b"2", b"4", b"6", b"8", b"10", b"11"]
     ours.close()
@@ -206,7 +208,7 @@ async def test_a_question_nobody_takes_is_no_record(database: Database) -> None:
     ours.sendall(orjson.dumps((7, "call", call_row("1"))) + b"\n")
     ours.shutdown(socket.SHUT_WR)
     link = ServerLink(theirs)
-    await asyncio.wait_for(write_journal(database, link), 60)
+    await asyncio.wait_for(write_journal(Settings(), database, link), 60)
     link.close()
     assert ours.recv(4096) == b"7\n"
     ours.close()
@@ -259,7 +261,7 @@ async def test_a_batch_sent_twice_counts_once(database: Database) -> None:
     rule_id = await database.write(lambda connection: add_rule(connection, rule, who="test", now=STARTED))
     batch = [(1, "call", call_row("a", rule_id=rule_id)), (2, "call", call_row("b", rule_id=rule_id))]
     for _ in range(2):
-        await database.write(lambda connection: store_records(connection, batch))
+        await database.write(lambda connection: store_records(connection, batch, Settings()))
     (stored,) = await database.read(list_rules)
     assert (stored.hits, stored.last_hit_at) == (2, STARTED)
 

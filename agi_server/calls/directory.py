@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from agi_server.calls.numbers import Switchboard
 
@@ -41,12 +41,17 @@ class Contact:
     active_at: int = 0
 
 
+# When a caller is put on an agent's screen: while the phone rings, when it was answered, never.
+POPS: Final = ("ringing", "answer", "off")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     """A person with an extension. Working hours are text as in `calls.hours`; empty: always at work.
 
     `absent_until` is seconds since 1970 (0: not absent). `delegate` is the id of the agent who takes over
-    (0: nobody). `ring_seconds` 0 and `fallback` empty mean: what the DID says.
+    (0: nobody). `ring_seconds` 0 and `fallback` empty mean: what the DID says. `pop` is when a caller is put on the
+    agent's screen: one of POPS.
     """
 
     id: int
@@ -60,6 +65,7 @@ class Agent:
     delegate: int = 0
     ring_seconds: int = 0
     fallback: str = ""
+    pop: str = "ringing"
 
 
 class RuleKind(StrEnum):
@@ -136,4 +142,8 @@ class Directory(Protocol):
 
     def last_agent(self, e164: int, since: int) -> str:
         """Return the extension that last spoke with this caller after `since` (seconds), or ''."""
+        ...
+
+    def agent_state(self, extension: str, since: int) -> str:
+        """Return what the phone does (free, ringing, busy, unreachable, paused), '' where no PBX told since then."""
         ...

@@ -7,13 +7,13 @@ one of them right, the match says so and names nobody to route to: a guess is ne
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import re2
 
 from agi_server.calls.call import Rung, TraceStep
 from agi_server.calls.directory import Agent, Contact, Directory
+from agi_server.calls.extensions import matches
 from agi_server.calls.numbers import NOT_ALLOWED, Number, NumberState, switchboard_prefixes
 from agi_server.calls.policy import Policy
 from agi_server.calls.reformatting import quiet_options
@@ -80,22 +80,10 @@ def _own_extension(number: Number, presentation: int, policy: Policy) -> Match |
     else:
         dialled = number.raw.strip()
     agent = policy.by_extension.get(dialled)
-    if agent is None:
-        pattern = _extensions(policy.own_extensions) if policy.own_extensions else None
-        if pattern is None or not dialled.isascii() or len(dialled) > LONGEST_EXTENSION:
-            return None
-        if pattern.fullmatch(dialled) is None:
-            return None
+    if agent is None and (len(dialled) > LONGEST_EXTENSION or not matches(policy.own_extensions, dialled)):
+        return None
     step = TraceStep("match", "extension", "one of our own extensions", dialled)
     return Match(Rung.EXTENSION, step, agent=agent)
-
-
-@lru_cache(maxsize=16)
-def _extensions(pattern: str) -> Any:  # noqa: ANN401  # re2 has no types
-    try:
-        return re2.compile(pattern, quiet_options())
-    except (re2.error, UnicodeEncodeError):  # refused by `check_extensions` where settings are read
-        return None
 
 
 def check_extensions(pattern: str) -> None:

@@ -93,9 +93,10 @@ def finish(name: str, *, charset: str, length: int) -> str:
 
 def _clean(name: str) -> str:
     """Return one line of visible characters, composed (NFC), with single spaces."""
-    if not name.isascii():
-        name = unicodedata.normalize("NFC", name)
-    return " ".join("".join(map(_visible, name)).split())
+    visible = "".join(map(_visible, name))
+    if not visible.isascii():  # composed last: what stood between a letter and its accent is gone
+        visible = unicodedata.normalize("NFC", visible)
+    return " ".join(visible.split())
 
 
 def _visible(char: str) -> str:

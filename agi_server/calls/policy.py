@@ -62,4 +62,6 @@ class Policy:
     timezone: str = "UTC"
     holidays: frozenset[str] = frozenset()  # YYYY-MM-DD, or MM-DD for every year
     vip_ring_seconds: int = 0  # 0: as for everyone
+    skip_busy: bool = True  # agents whose phone is known to be busy are not rung
+    state_seconds: int = 30  # what a PBX told of phones counts for so long
     vip_agent: str = ""  # extension that VIPs without a present owner reach first

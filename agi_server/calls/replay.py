@@ -131,6 +131,10 @@ class Edited:
         """Ask the directory."""
         return self._directory.last_agent(e164, since)
 
+    def agent_state(self, extension: str, since: int) -> str:
+        """Ask the directory."""
+        return self._directory.agent_state(extension, since)
+
 
 def _about(rule: Rule) -> tuple[str, str, str, bool]:
     return rule.kind, rule.pattern, rule.did, rule.allow

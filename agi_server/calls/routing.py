@@ -1,7 +1,9 @@
 """Whom they came to see: the responsible agent, or nobody, which leaves the call to the PBX's own plan.
 
 Whoever spoke with the caller a moment ago goes first, then the owner, then (for a VIP) the VIP agent, then
-the owner's delegates, then the default agent; only people at work count. Nothing is named that could not be
+the owner's delegates, then the default agent; only people at work count. An agent whose phone is known to be busy,
+not reachable or paused is not rung: the call goes straight to the fallback, else to whoever is next, and he stays
+responsible for it. Nothing is named that could not be
 dialled safely: `[A-Za-z0-9_/@.+&-]`.
 """
 
@@ -17,13 +19,15 @@ from agi_server.calls.hours import at_work
 from agi_server.calls.identify import Match
 from agi_server.calls.numbers import Number
 from agi_server.calls.policy import DidPolicy, Policy
+from agi_server.errors import DirectoryError
 
 _DIALLABLE = re.compile(r"[A-Za-z0-9_/@.+&-]*", re.ASCII)
+_NOT_RUNG = {"busy": "is busy", "unreachable": "cannot be reached", "paused": "takes no calls now"}  # states
 _TARGETED = frozenset({Treatment.VOICEMAIL, Treatment.ANNOUNCE, Treatment.REDIRECT})
 
 
 class Route(NamedTuple):
-    """Where the call goes; all empty: the PBX's own plan."""
+    """Where the call goes; `route` empty: the PBX's own plan. `agent` is who is responsible, rung or not."""
 
     agent: Agent | None = None
     route: str = ""
@@ -72,6 +76,8 @@ def find_route(
     steps: list[TraceStep],
 ) -> Route:
     """Return where the call goes and append the steps that led there. Raises DirectoryError."""
+    busy: Agent | None = None
+    not_rung: set[str] = set()  # extensions of agents who are not to be rung now
     if match.rung is Rung.EXTENSION:
         steps.append(TraceStep("route", "none", "the caller is one of our own extensions"))
         return _OWN_PLAN
@@ -87,11 +93,30 @@ def find_route(
             steps.append(
                 TraceStep("route", "dropped", f"the extension of {why} may not be dialled", extension)
             )
+        elif agent is not None and (state := _state(agent, policy, directory, now)):
+            steps.append(TraceStep("route", state, f"{why} {_NOT_RUNG[state]}", agent.name))
+            busy = busy or agent
+            not_rung.add(extension)
+            instead = _instead_of(agent, policy, did, steps)
+            if instead.route and instead.route not in not_rung:
+                return instead._replace(agent=busy)
         else:
             steps.append(TraceStep("route", "agent", why, extension))
             return _to(extension, agent, policy, did, steps, vip=vip)
-    steps.append(TraceStep("route", "none", "nobody responsible is at work: the PBX's own plan"))
-    return _OWN_PLAN
+    nobody = "at work and free" if busy is not None else "at work"
+    steps.append(TraceStep("route", "none", f"nobody responsible is {nobody}: the PBX's own plan"))
+    return Route(busy)
+
+
+def _state(agent: Agent, policy: Policy, directory: Directory, now: float) -> str:
+    """Return what the agent's phone does where it is not to be rung for that, else ''."""
+    if not policy.skip_busy:
+        return ""
+    try:
+        state = directory.agent_state(agent.extension, int(now) - policy.state_seconds)
+    except DirectoryError:
+        return ""
+    return state if state in _NOT_RUNG else ""
 
 
 def _candidates(
@@ -161,13 +186,32 @@ def _to(
     ring_seconds = (agent.ring_seconds if agent is not None else 0) or did.ring_seconds
     if vip and policy.vip_ring_seconds:
         ring_seconds = policy.vip_ring_seconds
+    fallback = _fallback(extension, agent, did, steps)
+    return Route(agent, extension, route_type(extension, policy), ring_seconds, fallback)
+
+
+def _instead_of(agent: Agent, policy: Policy, did: DidPolicy, steps: list[TraceStep]) -> Route:
+    """Return the fallback of an agent who is not rung, as a route.
+
+    One that is no agent's extension, say a queue, is dialled as outside numbers are: within the PBX's own plan.
+    """
+    target = _fallback(agent.extension, agent, did, steps)
+    if not target:
+        return _OWN_PLAN
+    steps.append(TraceStep("route", "fallback", "straight to the fallback", target))
+    kind = RouteType.EXTENSION if target in policy.by_extension else RouteType.EXTERNAL
+    return Route(route=target, route_type=kind, ring_seconds=did.ring_seconds)
+
+
+def _fallback(extension: str, agent: Agent | None, did: DidPolicy, steps: list[TraceStep]) -> str:
+    """Return what is dialled when nobody answers there: the agent's fallback, else the DID's."""
     fallback = (agent.fallback if agent is not None else "") or did.fallback
     if fallback == extension:
-        fallback = ""
-    elif not diallable(fallback):
+        return ""
+    if not diallable(fallback):
         steps.append(TraceStep("route", "dropped", "the fallback may not be dialled", fallback))
-        fallback = ""
-    return Route(agent, extension, route_type(extension, policy), ring_seconds, fallback)
+        return ""
+    return fallback
 
 
 def treat(rule: Rule, policy: Policy, steps: list[TraceStep]) -> tuple[str, Route]:

@@ -21,6 +21,7 @@ class Pbx(StrEnum):
 
     ASTERISK = "asterisk"
     FREEPBX = "freepbx"
+    MANAGER = "manager"  # Asterisk's manager user, of either
 
 
 # What each needs: file of the dialplan folder, and where it goes.
@@ -34,6 +35,11 @@ Save this as /etc/asterisk/ostiary.conf, add the line `#include ostiary.conf` to
         "asterisk/ostiary.conf": "1. Save this, down to part 2, as /etc/asterisk/ostiary.conf",
         "freepbx/extensions_custom.conf": """\
 2. Add this to /etc/asterisk/extensions_custom.conf, then: fwconsole reload""",
+    },
+    Pbx.MANAGER: {
+        "asterisk/manager.conf": """\
+Add this to /etc/asterisk/manager.conf (FreePBX: manager_custom.conf) with a secret of your own,
+; give Ostiary the same (ami.secret_file), then: asterisk -rx 'manager reload'""",
     },
 }
 _RULE = "; " + "=" * 100

@@ -180,7 +180,7 @@ def _salesforce(settings: Settings) -> Finding:
     timeout = min(settings.salesforce.timeout, SALESFORCE_TIMEOUT)
     section = settings.salesforce.model_copy(update={"timeout": timeout})
     with Client(section, settings.storage.state_directory.absolute()) as client:
-        found, warnings = examine(client, section)
+        found, warnings = examine(client, section, settings.tasks)
     if warnings:
         return Finding(Verdict.WARN, "; ".join([found, *warnings]), "see docs/salesforce.md, Connecting")
     return Finding(Verdict.OK, found)

@@ -6,22 +6,17 @@ Every conversation ends within DEADLINE seconds, whatever the other side does.
 from __future__ import annotations
 
 import asyncio
-import logging
 from http.client import HTTPConnection, HTTPException
 
 from agi_server import __version__
 from agi_server.cli.finding import Finding, Verdict
-from agi_server.errors import OstiaryError, SettingsError
+from agi_server.errors import OstiaryError, PbxDown, PbxRefusal, SettingsError
 from agi_server.fastagi.client import ask
 from agi_server.fastagi.sockets import reach
 from agi_server.scripts import variables
-from agi_server.settings import Settings
+from agi_server.settings import Pbx, Settings
 
 DEADLINE = 5.0  # seconds
-
-# For the libraries: a Finding says what they would log.
-_SILENT = logging.getLogger("agi_server.check")
-_SILENT.disabled = True
 
 
 async def server(settings: Settings) -> Finding:
@@ -86,82 +81,85 @@ def _get(host: str, port: int, path: str) -> tuple[int, str]:
 
 
 async def ami(settings: Settings) -> Finding:
-    """Sign in to Asterisk's manager interface."""
-    host, port = settings.ami.host, settings.ami.port
-    if not host:
+    """Sign in to Asterisk's manager interface, of every PBX, and look at what we may do there."""
+    if not settings.ami.host:
         return Finding(Verdict.OFF, "ami.host is empty")
-    where = f"{host}:{port}"
+    from agi_server.ami.connection import pbxs  # noqa: PLC0415  # most machines have no AMI to check
+
+    found = pbxs(settings)
+    findings = await asyncio.gather(*(_pbx(pbx, dialling=settings.dialling.enabled) for pbx in found))
+    if len(found) == 1:
+        return findings[0]
+    names = [pbx.name for pbx in found]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        return Finding(
+            Verdict.FAIL, f"two PBXs are called {twice}", "give each of ami.others a name of its own"
+        )
+    ill = [each for each in zip(names, findings, strict=True) if each[1].verdict is not Verdict.OK]
+    return Finding(
+        max((finding.verdict for finding in findings), key=list(Verdict).index),
+        "; ".join(f"{name}: {finding.text}" for name, finding in zip(names, findings, strict=True)),
+        "; ".join(f"{name}: {finding.hint}" for name, finding in ill if finding.hint),
+    )
+
+
+async def _pbx(pbx: Pbx, *, dialling: bool) -> Finding:
+    from agi_server.ami.examine import examine  # noqa: PLC0415  # as above
+
+    where = f"{pbx.host}:{pbx.port}"
     try:
         async with asyncio.timeout(DEADLINE):
-            banner = await _ami_banner(host, port)
-            if not banner.startswith("Asterisk Call Manager/"):
-                return Finding(
-                    Verdict.FAIL,
-                    f"what answers at {where} is not AMI: {banner[:40]!r}",
-                    "ami.port is that of manager.conf, 5038 by default",
-                )
-            refusal = await _ami_login(settings)
+            rights = await examine(pbx)
     except TimeoutError:
         return Finding(
             Verdict.FAIL,
             f"{where} did not answer within {DEADLINE:.0f} s",
             "is it AMI, and does a firewall let it through?",
         )
-    except OSError as error:
+    except PbxRefusal as error:
         return Finding(
             Verdict.FAIL,
-            f"{where} cannot be reached: {error.strerror or error}",
-            "manager.conf: enabled = yes, port and bindaddr",
-        )
-    if refusal:
-        return Finding(
-            Verdict.FAIL,
-            f"{where} refuses the user {settings.ami.username!r}: {refusal}",
+            str(error),
             "ami.username and ami.secret must be those of manager.conf; its permit= must let this machine in",
         )
-    return Finding(Verdict.OK, f"signed in at {where} as {settings.ami.username} ({banner})")
+    except PbxDown as error:
+        return Finding(Verdict.FAIL, str(error), _ami_hint(str(error)))
+    signed_in = f"signed in at {where} as {pbx.username} ({rights.greeting})"
+    add = "manager.conf: add to its user {}; `ostiary dialplan manager` prints the whole"
+    if rights.following:
+        missing = ",".join(rights.following)
+        return Finding(
+            Verdict.FAIL, f"{signed_in}; calls cannot be followed", add.format(f"write = {missing}")
+        )
+    if rights.deaf:
+        return Finding(
+            Verdict.FAIL, f"{signed_in}; it tells us of no calls", add.format("read = call,agent,dialplan")
+        )
+    if dialling and rights.dialling:
+        missing = ",".join(rights.dialling)
+        return Finding(
+            Verdict.WARN,
+            f"{signed_in}; it may not dial",
+            add.format(f"write = {missing}") + "; or set dialling.enabled = false",
+        )
+    if rights.too_much:
+        return Finding(
+            Verdict.WARN,
+            f"{signed_in}; it may do more than it needs",
+            f"manager.conf: leave out of its user's write: {', '.join(rights.too_much)}",
+        )
+    return Finding(Verdict.OK, signed_in)
 
 
-async def _ami_banner(host: str, port: int) -> str:
-    """Return the line Asterisk greets with; the library would wait for ever for one that does not come."""
-    reader, writer = await asyncio.open_connection(host, port, limit=1024)
-    try:
-        return (await reader.readline()).decode(errors="replace").strip()
-    except ValueError:  # a line beyond the limit
-        return ""
-    finally:
-        writer.close()
-
-
-async def _ami_login(settings: Settings) -> str:
-    """Return why Asterisk refuses, '' when it does not."""
-    from panoramisk import Manager  # noqa: PLC0415  # most machines have no AMI to check
-
-    lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def gone(*_: object) -> None:
-        if not lost.done():
-            lost.set_result(None)
-
-    manager = Manager(
-        host=settings.ami.host,
-        port=settings.ami.port,
-        username=settings.ami.username,
-        secret=settings.ami.secret.get_secret_value(),
-        events="off",
-        on_disconnect=gone,
-        log=_SILENT,
-    )
-    try:
-        await manager.connect()
-        login = manager.authenticated_future
-        await asyncio.wait({login, lost}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        manager.close()
-    if not login.done():
-        return "it closed the connection without an answer"
-    response = login.result()
-    return "" if response.success else str(response.message or "no reason given")
+def _ami_hint(reason: str) -> str:
+    if "certificate" in reason:
+        return (
+            "ami.ca_file must hold the authority that signed the PBX's certificate, and its name be ami.host"
+        )
+    if "is not AMI" in reason:
+        return "ami.port is that of manager.conf: 5038 by default, 5039 with TLS (ami.tls)"
+    return "manager.conf: enabled = yes, port and bindaddr"
 
 
 async def mqtt(settings: Settings) -> Finding:

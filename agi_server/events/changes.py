@@ -43,7 +43,8 @@ _SECRET: Final = ("password", "hash", "secret")  # no change holds one; if one e
 async def watch(path: Path, hub: Hub, settings: Settings) -> None:
     """Publish every change of the database at `path` from now on; never returns or raises.
 
-    `hub.remind` follows `reminders.missed_calls` as it is in force: that of the file's `settings`, or changed since.
+    `hub.remind` follows `reminders.missed_calls` as it is in force: that of the file's `settings`, or changed since;
+    `hub.desk.instance` follows the address of the Salesforce that the worker logged in to.
     """
     hub.remind = settings.reminders.missed_calls
     database = _Database(path)
@@ -54,16 +55,21 @@ async def watch(path: Path, hub: Hub, settings: Settings) -> None:
             if database.overrides is not None:
                 hub.remind = apply(settings, database.overrides, ("reminders",)).reminders.missed_calls
                 database.overrides = None
+                hub.desk.instance = database.instance
             await asyncio.sleep(LOOK_SECONDS)
     finally:
         database.close()
 
 
 class _Database:
-    """The audit log, read from where it ended at first; `overrides` are the settings' rows when they were read anew."""
+    """The audit log, read from where it ended at first.
+
+    `overrides` are the settings' rows when they were read anew, `instance` is the address of Salesforce then.
+    """
 
     def __init__(self, path: Path) -> None:
         self.overrides: list[tuple[str, object]] | None = None
+        self.instance = ""
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
@@ -123,7 +129,7 @@ class _Database:
             yield from _many(connection, self._last, last)
         elif count:
             yield from _each(connection, self._last, last)
-        self.overrides = list(_overrides(connection))
+        self.overrides, self.instance = list(_overrides(connection)), _instance(connection)
         self._last = last or 0  # less than before where rows were forgotten: their ids come again
         self._version = version
 
@@ -134,6 +140,13 @@ def _overrides(connection: sqlite3.Connection) -> Iterator[tuple[str, object]]:
     for key, value in connection.execute(query).fetchall():
         with contextlib.suppress(orjson.JSONDecodeError):  # written by something else: as the file says
             yield key, orjson.loads(value) if isinstance(value, str) else value
+
+
+def _instance(connection: sqlite3.Connection) -> str:
+    """Return the address of the Salesforce that was logged in to last, '' while there is none."""
+    query = "SELECT json_extract(value, '$.url') FROM salesforce_state WHERE name = 'instance' AND json_valid(value)"
+    rows = connection.execute(query).fetchall()
+    return rows[0][0] if rows and isinstance(rows[0][0], str) else ""
 
 
 def _each(

@@ -13,9 +13,11 @@ class EventType(StrEnum):
     RINGING = "call.ringing"  # an inbound call was let in, and rings
     ANSWERED = "call.answered"
     ENDED = "call.ended"
+    PROGRESS = "call.progress"  # for one extension: how a call goes that was ordered for it by a click
     DECISION = "decision"  # any decision, blocked and outbound calls, too
     SCREEN_POP = "screen.pop"  # for one extension: who is calling it
     MISSED = "reminder.missed_call"  # for one extension: nobody answered its caller
+    CHAT = "chat.changed"  # a chat began, or went on
     BLACKLIST = "blacklist.changed"
     CONTACT = "contact.changed"
     CONFIGURATION = "configuration.changed"  # agents, DIDs, settings, users, tokens

@@ -15,6 +15,7 @@ from typing import Any
 
 from agi_server.events.event import Event, EventType
 from agi_server.events.memory import Memory
+from agi_server.events.screen import Desk
 
 KEPT = 500  # events for who comes back after a break
 
@@ -51,13 +52,14 @@ class Subscription:
 
 
 class Hub:
-    """Lives on the event loop of the front process; `calls` is what is known of calls in progress.
+    """Lives on the event loop of the front process; `calls` is what is known of calls in progress, `desk` of agents.
 
     `remind` says whether agents are told of missed calls (events/changes.py keeps it in step with the setting).
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.calls = Memory()
+        self.desk = Desk()
         self.remind = True
         self._clock = clock
         self._last = int(clock() * 1000)  # ids go on growing after a restart

@@ -40,7 +40,12 @@ MOST_BYTES: Final = 128 * 1024  # of an event: what brokers take at least
 
 _MOMENT: Final = 60  # seconds for which it matters who is calling
 _DAY: Final = 86_400
-_LIVES: Final = {EventType.RINGING: _MOMENT, EventType.ANSWERED: _MOMENT, EventType.SCREEN_POP: _MOMENT}
+_LIVES: Final = {
+    EventType.RINGING: _MOMENT,
+    EventType.ANSWERED: _MOMENT,
+    EventType.SCREEN_POP: _MOMENT,
+    EventType.PROGRESS: _MOMENT,
+}
 
 
 async def publish(settings: Settings, hub: Hub, counts: Counts, *, database: Database) -> None:
@@ -69,7 +74,9 @@ class _Publisher:
             started = time.monotonic()
             try:
                 await self._connected(queue)
-            except Exception as error:  # noqa: BLE001  # whatever it is, the next try may work
+            except Exception as error:  # whatever it is, the next try may work
+                if _is_to_end():
+                    raise asyncio.CancelledError from error
                 self._failed(error)
             finally:
                 self._counts.mqtt_up.set(0)
@@ -180,6 +187,12 @@ class _Publisher:
             log.warning(
                 "MQTT: the broker refuses an event", error=why, hint=f"may its user write {self._prefix}/#?"
             )
+
+
+def _is_to_end() -> bool:
+    """Return whether this task was cancelled: wait_for of Python 3.11 lets an answer of that moment go before."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _sign_off(client: broker.Connection, status: str) -> None:

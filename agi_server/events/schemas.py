@@ -68,7 +68,9 @@ class Call(BaseModel):
 
     id: str = Field(description="The call's id, OSTIARY_CALL.")
     uniqueid: str = Field(description="The PBX's own id of the channel.")
-    direction: Direction | Literal[""]
+    direction: Direction | Literal["internal", ""] = Field(
+        description="internal: told by a PBX, never decided."
+    )
     number: str = Field(description="The other side's number, as +E164 where its country is known.")
     number_sent: str
     number_state: NumberState | Literal[""]
@@ -141,9 +143,16 @@ class Ended(Call):
 
 
 class ScreenPop(Call):
-    """`screen.pop`: who is calling, for the extension that the call was routed to."""
+    """`screen.pop`: who is calling, for an extension that rings or has answered."""
 
     at: Seconds
+    on: Literal["ringing", "answer"] = Field(
+        description="Why now: the phone rings, or its agent has answered."
+    )
+    record_url: str = Field(
+        description="The contact's page in Salesforce; empty: it has none, or none is known."
+    )
+    call_url: str = Field(description="The call's page in Ostiary's console.")
     reason: str
     ambiguous: bool
     why: list[str] = Field(description="The steps of the decision, one line each.")
@@ -154,6 +163,34 @@ class Missed(Call):
 
     started_at: Seconds
     ended_at: Seconds
+
+
+class Progress(BaseModel):
+    """`call.progress`: how a call goes that was ordered by a click, for the extension it was ordered for."""
+
+    id: str = Field(description="Of the order, as POST /api/v1/calls answered.")
+    agent: str
+    number: str
+    state: str = Field(description="asked, ringing-agent, dialling, ringing, answered, ended, failed")
+    reason: str = Field(description="Why it failed; empty: it did not.")
+    at: Seconds
+
+
+class Chat(BaseModel):
+    """`chat.changed`: a chat or a message began, or went on."""
+
+    id: str
+    channel: str = Field(description="chat, sms, sip-message, …")
+    direction: str
+    number: str = Field(description="The other side's, as +E164 where its country is known.")
+    email: str
+    name: str
+    did: str = Field(description="What was written to.")
+    agent: str = Field(description="Extension; empty: nobody's.")
+    contact_id: int | None
+    messages: int = Field(description="How many there are so far.")
+    started_at: Seconds
+    ended_at: Seconds = Field(description="Of the last message so far.")
 
 
 class Change(BaseModel):
@@ -194,9 +231,11 @@ DATA: Final[dict[EventType, type[BaseModel]]] = {
     EventType.RINGING: Ringing,
     EventType.ANSWERED: Answered,
     EventType.ENDED: Ended,
+    EventType.PROGRESS: Progress,
     EventType.DECISION: Decision,
     EventType.SCREEN_POP: ScreenPop,
     EventType.MISSED: Missed,
+    EventType.CHAT: Chat,
     EventType.BLACKLIST: Change,
     EventType.CONTACT: Change,
     EventType.CONFIGURATION: Change,

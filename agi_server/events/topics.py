@@ -12,7 +12,11 @@ from typing import Final
 from agi_server.events.event import Event, EventType
 
 _UNFIT: Final = re.compile("[/+#%\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufeff\ufffe\uffff\u2028\u2029]")
-_OF_AGENT: Final = {EventType.SCREEN_POP: "screen_pop", EventType.MISSED: "missed_call"}
+_OF_AGENT: Final = {
+    EventType.SCREEN_POP: "screen_pop",
+    EventType.MISSED: "missed_call",
+    EventType.PROGRESS: "progress",
+}
 STATES: Final = frozenset({EventType.SYNC})  # retained: who subscribes later gets the last one, too
 
 ONLINE: Final = "online"

@@ -1,5 +1,7 @@
 """The worker's exchange with Salesforce: a round every `salesforce.sync_interval`, and look-ups at any time.
 
+What is to be written does not wait for a round: between two it is looked for every BETWEEN seconds.
+
 Invariant: whatever Salesforce does, nothing here ends or raises: a round that fails is noted, told and logged once per
 kind of failure, and tried again; the longer it fails, the rarer. A round holds the lock of lock.py, so it may be
 killed anywhere and none runs beside another. What blocks runs in threads, so that the journal goes on meanwhile.
@@ -8,9 +10,8 @@ killed anywhere and none runs beside another. What blocks runs in threads, so th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -34,10 +35,12 @@ from storage.database import Database
 if TYPE_CHECKING:
     from agi_server.salesforce.client import Client
     from agi_server.salesforce.lookup import Lookup
+    from agi_server.salesforce.outgoing import Shapes
 
 FIRST_PAUSE = 2.0  # seconds from the start of the worker: calls may be waiting for its journal
 LONGEST_PAUSE = 900.0
 LONGEST_LOGIN_PAUSE = 3600.0  # an admin must act; each try is a log-in that Salesforce counts
+BETWEEN = 10.0  # seconds between two looks for what can be written
 MARGIN = 0.1  # seconds behind the end of a pause
 SPARING = 0.9  # of the org's API calls; beyond, rounds are rarer
 STRETCH = 10
@@ -73,10 +76,12 @@ class Exchange:
         self._report = Report(None, now())
         self._client: Client | None = None
         self._lookup: Lookup | None = None
+        self._shapes: Shapes | None = None
         self._failures = 0  # rounds in a row
         self._busy = False  # another process has the lock, and the log knows it
         self._said: str | None = None  # the kind of failure that the log knows of; None: nothing yet
         self._counted = 0  # of the client's calls
+        self._empty_fields: set[str] = set()  # of Tasks, and why; the log knows them
         self._running: set[asyncio.Task[None]] = set()
         self._reopening: asyncio.TimerHandle | None = None
         self._wanted: dict[str, bool] = {}  # of the next round: full, accept_removals
@@ -114,10 +119,42 @@ class Exchange:
     # Rounds
 
     async def _rest(self, seconds: float) -> None:
-        """Wait for the next round, or until somebody wants one at once."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._at_once.wait(), seconds)
+        """Wait for the next round, or until somebody wants one at once; write meanwhile what becomes due."""
+        loop = asyncio.get_running_loop()
+        end, writes = loop.time() + seconds, not self._failures
+        while (left := end - loop.time()) > 0:
+            try:
+                await asyncio.wait_for(self._at_once.wait(), min(left, BETWEEN))
+            except TimeoutError:
+                writes = writes and left > BETWEEN and await self._written()
+            else:
+                break
         self._at_once.clear()
+
+    async def _written(self) -> bool:
+        """Write what is due; return whether that went well: if not, the next round tells why."""
+        if self._client is None or self._report.share() >= SPARING:
+            return False
+        try:
+            at = int(self._now())
+            if not await self._database.read(lambda conn: outbox.due(conn, at, 1)):
+                return True
+            with salesforce_lock(self._settings.storage.state_directory, 0):
+                await self._deliver(self._client)
+        except SalesforceBusy:
+            return True
+        except Exception as error:  # noqa: BLE001  # the invariant
+            log.info("Salesforce: not written before the next round", why=str(error) or type(error).__name__)
+            return False
+        return True
+
+    async def _deliver(self, client: Client) -> str:
+        """Send what is due; return why some of it cannot be."""
+        from agi_server.salesforce.outbox import deliver  # noqa: PLC0415  # loaded by now
+
+        delivered = await deliver(self._database, client, self._settings, shapes=self._shapes, now=self._now)
+        self._left_out(delivered.notes)
+        return delivered.error
 
     async def _tried(self) -> str:
         """Do a round; return the kind of its failure, empty when it was done."""
@@ -147,14 +184,17 @@ class Exchange:
         settings = self._settings
         with salesforce_lock(settings.storage.state_directory, 0):
             client = await self._open()
-            from agi_server.salesforce.outbox import deliver  # noqa: PLC0415  # loaded by now
+            from agi_server.salesforce.outgoing import Shapes  # noqa: PLC0415  # loaded by now
             from agi_server.salesforce.sync import synchronise  # noqa: PLC0415  # likewise
 
+            self._shapes = Shapes(client)  # whatever an admin has mended counts from here on
+
+            await self._note_instance(client)
             if self._lookup is not None:
                 await self._lookup.prepare()
                 await self._tell()
             try:
-                stuck = (await deliver(self._database, client, settings, now=self._now)).error
+                stuck = await self._deliver(client)
             except (SalesforceDown, SalesforceRefusal) as error:
                 stuck = str(error)  # it may be about one record; if Salesforce is away, reading says so
             wanted, self._wanted = self._wanted, {}
@@ -169,8 +209,24 @@ class Exchange:
         for part in outcome.objects:
             counts = {what: getattr(part, what) for what in WHAT}
             self._report.counted(part.sobject, counts)
-        self._report.notes = outcome.all_notes
+        self._report.notes = [*sorted(self._empty_fields), *outcome.all_notes]
         return "; ".join(filter(None, (stuck, *outcome.errors)))
+
+    async def _note_instance(self, client: Client) -> None:
+        """Keep the org's address, for links to its records."""
+        url = await asyncio.to_thread(client.instance)
+        if url != await self._database.read(salesforce_state.instance):
+            at = int(self._now())
+            await self._database.write(
+                lambda conn: salesforce_state.put(conn, salesforce_state.INSTANCE, {"url": url}, at)
+            )
+
+    def _left_out(self, notes: Sequence[str]) -> None:
+        """Say once which fields of Tasks stay empty."""
+        for note in notes:
+            if note not in self._empty_fields:
+                log.warning("Salesforce: a field of Tasks is left out", why=note)
+        self._empty_fields |= {*notes}
 
     async def _open(self) -> Client:
         """Return the client, opened when it is first needed: what it imports takes time and memory."""

@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING, Any
 from simple_salesforce.format import format_soql
 
 from agi_server.errors import SalesforceRefusal
+from agi_server.salesforce.journal import fit, obstacle, shape_notes
+from agi_server.salesforce.records import Shape
 
 if TYPE_CHECKING:
     from agi_server.salesforce.client import Client
-    from agi_server.settings import Salesforce
+    from agi_server.settings import Salesforce, Tasks
 
 FLOW_ENDS = (
     "salesforce.flow is password: SOAP login() stops working in Summer '27 and new orgs have it switched off; "
     "change to client-credentials or jwt-bearer"
 )
 MUCH_USED = 0.9  # of the API calls of a day
+_WRITTEN = (
+    "Subject", "Description", "Status", "Priority", "ActivityDate", "CallDurationInSeconds", "CallDisposition", "WhoId",
+    "WhatId", "OwnerId",
+)  # fmt: skip
 SEEN_BY_ALL = {"Read", "Edit", "ReadEditTransfer", "All"}  # organization-wide defaults that hide nothing
 
 RIGHTS = "SELECT PermissionSet.PermissionsViewAllData FROM PermissionSetAssignment WHERE AssigneeId = {}"
@@ -36,7 +42,7 @@ DEFAULTS = (
 Description = Mapping[str, Any]
 
 
-def examine(client: Client, settings: Salesforce) -> tuple[str, list[str]]:
+def examine(client: Client, settings: Salesforce, tasks: Tasks) -> tuple[str, list[str]]:
     """Return what is so, in one line, and what an admin should look at.
 
     Raises SalesforceLoginError, SalesforceDown, SalesforceLimitError, SalesforceRefusal.
@@ -56,6 +62,7 @@ def examine(client: Client, settings: Salesforce) -> tuple[str, list[str]]:
         *_unseen(settings, described),
         *_unwritable(settings, described),
         *_marks(settings, described),
+        *_unwritten(client.describe("Task"), tasks),
         *_partly_seen(client, settings),
     ]
     if settings.flow == "password":
@@ -104,6 +111,7 @@ def _unseen(settings: Salesforce, described: Mapping[str, Description | None]) -
 def _created(settings: Salesforce) -> set[str]:
     """Return the objects that calls make."""
     objects: set[str] = {each.object for each in settings.create} if settings.create else {"Contact"}
+    objects |= {each.object for each in settings.on_call}
     return objects - {"none"}
 
 
@@ -132,6 +140,24 @@ def _unwritable(settings: Salesforce, described: Mapping[str, Description | None
                 f"{sobject}.{name} may not be edited by this user: check the field-level security"
             )
     return warnings
+
+
+def _unwritten(description: Description | None, tasks: Tasks) -> list[str]:
+    """Say why no Task can be written of a call, or which of its fields stay empty."""
+    if not tasks.enabled:
+        return []
+    shape = Shape(description) if description is not None else None
+    if shape is None or obstacle(shape):
+        return [obstacle(shape)]
+    notes = shape_notes(shape, tasks)
+    fit(
+        dict.fromkeys(_WRITTEN, "x") | {"CallType": "Inbound", "TaskSubtype": "Call"},
+        shape,
+        notes,
+        update=False,
+    )
+    missing = [name for name in tasks.fields if shape.get(name) is None]
+    return sorted(notes) + [f"Task has no field {name} for this user (tasks.fields)" for name in missing]
 
 
 def _marks(settings: Salesforce, described: Mapping[str, Description | None]) -> list[str]:

@@ -49,6 +49,7 @@ class Reading:
     active_at: str = ""
     active_else: str = ""
     vip: str = ""
+    do_not_call: str = ""
     blacklist: str = ""
     person: str = ""  # an Account that is a person, or the Contact that belongs to one
     person_contact: str = ""
@@ -104,6 +105,7 @@ def plan(sobject: str, types: Types, settings: Salesforce, *, account_names: boo
         active_at=active_at,
         active_else=modified if active_at != modified else "",
         vip=there.get(settings.vip_field.lower(), ""),
+        do_not_call=there.get("donotcall") or there.get("persondonotcall", ""),
         blacklist=there.get(settings.blacklist_field.lower(), ""),
         person=there.get("ispersonaccount", "") if sobject in {"Contact", "Account"} else "",
         person_contact=there.get("personcontactid", ""),
@@ -128,7 +130,7 @@ def _columns(reading: Reading) -> tuple[str, ...]:
     wanted = (
         "Id", reading.name, reading.name_else, reading.first_name, reading.last_name, reading.email,
         reading.account_id, reading.account_name, reading.owner_id, reading.active_at, reading.active_else,
-        reading.vip, reading.blacklist, reading.person, reading.person_contact, reading.converted,
+        reading.vip, reading.do_not_call, reading.blacklist, reading.person, reading.person_contact, reading.converted,
         reading.converted_contact, *reading.phones,
     )  # fmt: skip
     return tuple(dict.fromkeys(filter(None, wanted)))

@@ -39,7 +39,7 @@ def mapper(reading: Reading) -> Callable[[Record], ContactRow]:
         own_id, own_kind = record["Id"], kind
         if kind == "Account" and is_true(get(reading.person)) and get(reading.person_contact):
             own_id, own_kind = get(reading.person_contact), "Contact"
-        vip = get(reading.vip)
+        vip, do_not_call = get(reading.vip), get(reading.do_not_call)
         active = get(reading.active_at) or get(reading.active_else)
         return ContactRow(
             salesforce_id=own_id,
@@ -52,6 +52,7 @@ def mapper(reading: Reading) -> Callable[[Record], ContactRow]:
             account=company(record) if account_name else "",
             owner_salesforce_id=get(reading.owner_id) or "",
             vip=is_true(vip) if vip is not None else None,
+            do_not_call=is_true(do_not_call) if do_not_call is not None else None,
             active_at=seconds_of(active) if isinstance(active, str) else 0,
             phones=tuple([(field, _typed(value)) for field in phones if (value := get(field))]),
         )

@@ -10,73 +10,68 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from agi_server.calls.hours import find_zone
-from agi_server.errors import InputError, SalesforceDown, SalesforceRefusal
+from agi_server.errors import SalesforceDown, SalesforceRefusal
+from agi_server.salesforce import making, task_rows
 from agi_server.salesforce.client import MOST_RECORDS, Client, RowResult
-from agi_server.salesforce.records import Shape, build, entry_for, obstacle, values_of
-from agi_server.salesforce.results import Job, Outcome, done, later, outcome_of, parked
+from agi_server.salesforce.journal import without_culprit
+from agi_server.salesforce.making import Making
+from agi_server.salesforce.outgoing import Job, Outgoing, Shapes, Target
+from agi_server.salesforce.results import Outcome, later, outcome_of
+from agi_server.salesforce.task_rows import TaskRows
+from agi_server.salesforce.variables import Surroundings
 from agi_server.salesforce.verdicts import is_about_record, pause
 from agi_server.settings import Settings
+from agi_server.web.links import console_address
 from storage import flags, outbox, salesforce_state
 from storage.database import Database
-from storage.lists import LIST, fetch
 from storage.outbox import OutboxRow
-from storage.salesforce_ids import long_id
 
 LONGEST_SILENCE = 600  # seconds a row waits that may be what Salesforce does not answer to
 STATE = "outbox"  # in salesforce_state: how many records a call may carry, while not all
-KINDS = {"contact", "flag"}  # rows of other kinds belong to other versions and stay
-
-_CONTACTS = f"SELECT id, ifnull(salesforce_id, ''), kind, name FROM contacts WHERE id IN {LIST}"  # noqa: S608  # a constant
 
 
 class Delivered(NamedTuple):
     """How many rows Salesforce has taken, will be asked for again, and wait for an admin.
 
-    `error` says why all rows of a sort wait, and what an admin must do; they are due again at once.
+    `error` says why all rows of a sort wait, and what an admin must do; they are due again at once. `notes` say which
+    fields stay empty, and why.
     """
 
     sent: int
     later: int
     parked: int
     error: str = ""
-
-
-class _Known(NamedTuple):
-    """What the directory knows of a row's contact now."""
-
-    id: int
-    salesforce_id: str
-    kind: str
-    name: str
-
-
-class _Outgoing(NamedTuple):
-    row: OutboxRow
-    record: Mapping[str, Any]
-
-
-_Target = tuple[str, str]  # object, external-id field ('': the record's own id)
+    notes: tuple[str, ...] = ()
 
 
 async def deliver(
-    database: Database, client: Client, settings: Settings, *, now: Callable[[], float] = time.time
+    database: Database,
+    client: Client,
+    settings: Settings,
+    *,
+    shapes: Shapes | None = None,
+    now: Callable[[], float] = time.time,
 ) -> Delivered:
-    """Send what is due, after finding out which flags must be.
+    """Send what is due, after finding out which flags must be; `shapes` are the org's objects, if they are known.
 
     Raises SalesforceDown, SalesforceLoginError or SalesforceLimitError: what was not taken is due again at once.
     """
     if settings.salesforce.blacklist_field:
         await _collect(database, now)
-    delivery = _Delivery(database, client, settings, now)
+    instance = await database.read(salesforce_state.instance)
+    zone = find_zone(settings.routing.timezone)
+    around = Surroundings(zone, console_address(settings), instance)
+    delivery = _Delivery(database, client, settings, around, shapes=shapes or Shapes(client), now=now)
     while await delivery.once():
         pass
     counts = delivery.counts
     errors = "; ".join(dict.fromkeys(filter(None, delivery.obstacles.values())))
-    return Delivered(counts["sent"], counts["later"], counts["parked"], errors)
+    return Delivered(counts["sent"], counts["later"], counts["parked"], errors, delivery.notes)
 
 
 async def _collect(database: Database, now: Callable[[], float]) -> None:
@@ -90,21 +85,32 @@ class _Delivery:
     """One run through the outbox."""
 
     def __init__(
-        self, database: Database, client: Client, settings: Settings, now: Callable[[], float]
+        self,
+        database: Database,
+        client: Client,
+        settings: Settings,
+        around: Surroundings,
+        *,
+        shapes: Shapes,
+        now: Callable[[], float],
     ) -> None:
         self.counts: dict[Outcome, int] = {"sent": 0, "idle": 0, "later": 0, "parked": 0}
-        self.obstacles: dict[_Target, str] = {}  # why nothing can be sent there; '': looked at, and it can
+        self.obstacles: dict[Target, str] = {}  # why nothing can be sent there; '': looked at, and it can
         self._database = database
         self._client = client
-        self._settings = settings.salesforce
-        self._zone = find_zone(settings.routing.timezone)
         self._now = now
-        self._shapes: dict[str, Shape | None] = {}
+        self._making = Making(database, client, settings, shapes, around, obstacles=self.obstacles)
+        self._tasks = TaskRows(database, client, settings, shapes, around)
         self._batch = 0  # records in a call; 0: not known yet
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return which fields stay empty, and why."""
+        return tuple(sorted(self._tasks.notes))
+
     async def once(self) -> bool:
-        """Go through what is due once; return whether rows left, for that may make others due."""
-        left = self.counts["sent"] + self.counts["idle"]
+        """Go through what is due once; return whether rows left or were parked, for that may make others due."""
+        left = self._left()
         last = 0
         while rows := await self._due(last):
             last = rows[-1].id
@@ -114,121 +120,54 @@ class _Delivery:
                     size = await self._size()
                     await self._send(target, waiting[:size])
                     waiting = waiting[size:]
-        return self.counts["sent"] + self.counts["idle"] > left
+        return self._left() > left
+
+    def _left(self) -> int:
+        return self.counts["sent"] + self.counts["idle"] + self.counts["parked"]
 
     async def _due(self, after: int) -> list[OutboxRow]:
-        """Return the next rows; those of contacts have their external ids, on disk."""
+        """Return the next rows; those that make contacts or other records have their external ids, on disk."""
         at = int(self._now())
         rows = await self._database.read(lambda conn: outbox.due(conn, at, MOST_RECORDS, after=after))
-        bare = [row.id for row in rows if row.kind == "contact" and not row.ref]
+        bare = [row.id for row in rows if row.kind in {"contact", "record"} and not row.ref]
         if not bare:
             return rows
         await self._database.write(lambda conn: outbox.ensure_refs(conn, bare))
         return await self._database.read(lambda conn: outbox.due(conn, at, MOST_RECORDS, after=after))
 
-    # what is sent
+    async def _prepare(self, rows: Sequence[OutboxRow]) -> dict[Target, list[Outgoing]]:
+        """Return what to send, by where; rows with nothing to send, or with no way to, are dealt with.
 
-    async def _prepare(self, rows: Sequence[OutboxRow]) -> dict[_Target, list[_Outgoing]]:
-        """Return what to send, by where; rows with nothing to send, or with no way to, are dealt with."""
-        contacts = [row.contact_id for row in rows if row.contact_id is not None]
-        found = await self._database.read(lambda conn: fetch(conn, _CONTACTS, contacts))
-        known = {contact.id: contact for contact in (_Known(*row) for row in found)}
-        persons = await self._persons(
-            known[row.contact_id] for row in rows if row.kind == "flag" and row.contact_id in known
-        )
-        ready: dict[_Target, list[_Outgoing]] = {}
-        jobs: list[tuple[Outcome, Job]] = []
-        for row in rows:
-            contact = known.get(row.contact_id or 0)
-            if row.kind not in KINDS:
-                continue
-            try:
-                if contact is None:
-                    made = None
-                elif row.kind == "flag":
-                    made = await self._flag(row, contact, persons.get(contact.salesforce_id, ""))
-                else:
-                    made = await self._contact(row, contact)
-            except InputError as error:
-                jobs.append(("parked", parked(row, str(error))))
-            else:
-                if made is None:
-                    jobs.append(("idle", done(row)))
-                else:
-                    ready.setdefault(made[0], []).append(_Outgoing(row, made[1]))
-        await self._note(jobs)
-        return ready
-
-    async def _contact(self, row: OutboxRow, contact: _Known) -> tuple[_Target, dict[str, Any]] | None:
-        """Return a new record and where it goes, None where there is none to make. Raises InputError."""
-        entry = entry_for(str(row.payload.get("did") or ""), self._settings.create)
-        if contact.salesforce_id or entry.object == "none":  # a synchronisation has found it
-            return None
-        target = (entry.object, self._settings.external_id_field)
-        shape = await self._shape(entry.object)
-        if target not in self.obstacles:
-            self.obstacles[target] = obstacle(entry.object, shape, target[1])
-        if shape is None or self.obstacles[target]:
-            return target, {}
-        record = build(entry, shape, values_of(row, contact.id, contact.name, self._zone))
-        # Ours alone: whatever the fields say, this is what makes a second writing harmless.
-        record = {name: value for name, value in record.items() if name.lower() != target[1].lower()}
-        return target, record | {target[1]: row.ref}
-
-    async def _flag(
-        self, row: OutboxRow, contact: _Known, person: str
-    ) -> tuple[_Target, dict[str, Any]] | None:
-        """Return the change of a record's checkbox, None where there is none. Raises InputError.
-
-        `person` is the Account of a contact that is a person account; its fields are that one's.
+        Rows of other kinds belong to other versions and stay.
         """
-        sobject, name = ("Account" if person else contact.kind), self._settings.blacklist_field
-        shape = await self._shape(sobject) if contact.salesforce_id and name else None
-        field = shape.get(name) if shape is not None else None
-        if field is None:
-            return None
-        if not field.get("updateable"):
-            raise InputError(
-                f"salesforce.blacklist_field: the integration user may not change {sobject}.{field['name']}; give "
-                "it Edit access to the field"
-            )
-        value = bool(row.payload.get("value"))
-        return (sobject, ""), {"id": person or contact.salesforce_id, str(field["name"]): value}
-
-    async def _persons(self, contacts: Iterable[_Known]) -> dict[str, str]:
-        """Return the Account of each contact that is a person account, by the contact's Salesforce id."""
-        ids = sorted({contact.salesforce_id for contact in contacts if contact.kind == "Contact"})
-        ids = [each for each in ids if _is_id(each)]  # a file may have brought others, which no query takes
-        shape = await self._shape("Account") if ids else None
-        if shape is None or shape.get("PersonContactId") is None:
-            return {}
-        quoted = ", ".join(f"'{each}'" for each in ids)
-        soql = f"SELECT Id, PersonContactId FROM Account WHERE PersonContactId IN ({quoted})"  # noqa: S608  # letters and digits
-        pages = await asyncio.to_thread(lambda: list(self._client.query(soql)))
-        return {str(record["PersonContactId"]): str(record["Id"]) for page in pages for record in page}
-
-    async def _shape(self, sobject: str) -> Shape | None:
-        if sobject not in self._shapes:
-            try:
-                describe = await asyncio.to_thread(self._client.describe, sobject)
-            except SalesforceRefusal:  # whatever the code, it is not for us
-                describe = None
-            self._shapes[sobject] = Shape(describe) if describe is not None else None
-        return self._shapes[sobject]
+        at = int(self._now())
+        ready, jobs = await self._making.prepare([row for row in rows if row.kind in making.KINDS], at)
+        of_tasks = await self._tasks.prepare(
+            [row for row in rows if row.kind in task_rows.KINDS and row.key], at
+        )
+        if of_tasks.obstacle:
+            self.obstacles[task_rows.CREATE] = of_tasks.obstacle
+        await self._note([*jobs, *of_tasks.jobs])
+        by_target: dict[Target, list[Outgoing]] = {}
+        for outgoing in (*ready, *of_tasks.outgoing):
+            by_target.setdefault(outgoing.target, []).append(outgoing)
+        return by_target
 
     # sending it
 
-    async def _send(self, target: _Target, outgoing: Sequence[_Outgoing]) -> None:
+    async def _send(self, target: Target, outgoing: Sequence[Outgoing]) -> None:
         """Write records in one call and note what became of each.
 
-        When the call is refused as a whole, the records are tried in ever smaller parts, to find the one.
+        When the call is refused as a whole, the records are tried in ever smaller parts, to find the one. A record
+        that is refused for its owner, or for whom it is about, is sent again without.
         """
         if self.obstacles.get(target):
             return
-        sobject, external_id = target
         records = [each.record for each in outgoing]
         try:
-            results = await asyncio.to_thread(self._client.write, "PATCH", sobject, records, external_id)
+            results = await asyncio.to_thread(
+                self._client.write, target.method, target.sobject, records, target.external_id
+            )
         except SalesforceDown as error:
             await self._unanswered(outgoing, error)
             raise
@@ -246,10 +185,15 @@ class _Delivery:
             results = [RowResult("", False, False, error.code, str(error), error.fields)]
         await self._answered()
         at = int(self._now())
-        jobs = [
-            outcome_of(each.row, sobject, result, at) for each, result in zip(outgoing, results, strict=True)
-        ]
+        jobs, again = [], []
+        for each, result in zip(outgoing, results, strict=True):
+            if (leaner := _leaner(each, result)) is not None:
+                again.append(leaner)
+            else:
+                jobs.append(outcome_of(each, result, at))
         await self._note(jobs)
+        if again:
+            await self._send(target, again)
 
     async def _note(self, jobs: Sequence[tuple[Outcome, Job]]) -> None:
         """Write down what became of rows: each is a job of its own, so that one that fails harms no other."""
@@ -273,7 +217,7 @@ class _Delivery:
         if self._batch < MOST_RECORDS:
             await self._resize(min(self._batch * 2, MOST_RECORDS))
 
-    async def _unanswered(self, outgoing: Sequence[_Outgoing], error: SalesforceDown) -> None:
+    async def _unanswered(self, outgoing: Sequence[Outgoing], error: SalesforceDown) -> None:
         if len(outgoing) > 1:
             await self._resize(len(outgoing) // 2)
         else:  # perhaps it is this one: let others have their turn
@@ -287,8 +231,9 @@ class _Delivery:
         await self._database.write(lambda conn: salesforce_state.put(conn, STATE, {"batch": size}, at))
 
 
-def _is_id(text: str) -> bool:
-    try:
-        return long_id(text) == text
-    except InputError:
-        return False
+def _leaner(outgoing: Outgoing, result: RowResult) -> Outgoing | None:
+    """Return a refused record without the reference it was refused for, None where it was not for one."""
+    if result.success:
+        return None
+    record = without_culprit(outgoing.record, result.code, result.message, result.fields)
+    return replace(outgoing, record=record) if record is not None else None

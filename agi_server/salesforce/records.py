@@ -9,23 +9,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from fnmatch import translate
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from agi_server.calls.numbers import digits_of
-from agi_server.calls.screening import scope_of
 from agi_server.errors import InputError
+from agi_server.salesforce.scopes import covers
 from agi_server.salesforce.templates import DEFAULT_FIELDS, render
-from agi_server.settings import CreateEntry
+from agi_server.settings import CallEntry, CreateEntry
 from storage.outbox import OutboxRow
 
 UNKNOWN = "Unknown caller"  # LastName of who withholds name and number: Salesforce takes none that is empty
 
 DEFAULT_ENTRY = CreateEntry(fields=DEFAULT_FIELDS)
 _WAITING = " (docs/salesforce.md, Writing back); what should go there waits in the outbox"
-_REQUIRED = {"lastname", "company"}
+_REQUIRED = {"lastname", "company", "name"}
+_LATER = re.compile(r"([1-9]\d{3}-\d\d-\d\d)\s*\+\s*(\d{1,4})", re.ASCII)
 
 
 class Shape:
@@ -42,17 +41,6 @@ class Shape:
 def entry_for(did: str, entries: Sequence[CreateEntry]) -> CreateEntry:
     """Return the first entry for a dialled number; without any that fits, a Contact with name and number."""
     return next((entry for entry in entries if covers(entry.did, did)), DEFAULT_ENTRY)
-
-
-def covers(pattern: str, did: str) -> bool:
-    """Return whether a DID is in a scope: empty is any, `*` and `?` stand for some; digits count, as in rules."""
-    if not pattern.strip():
-        return True
-    digits = "".join(char if char in "*?" else digits_of(char) for char in pattern)
-    if digits.strip("*?"):
-        return re.match(translate(digits), scope_of(did)) is not None
-    text = pattern.strip().lower().replace("[", "[[]")
-    return re.match(translate(text), did.strip().lower()) is not None
 
 
 def values_of(row: OutboxRow, contact: int, known_as: str, zone: ZoneInfo) -> dict[str, str]:
@@ -72,37 +60,50 @@ def values_of(row: OutboxRow, contact: int, known_as: str, zone: ZoneInfo) -> di
     }
 
 
-def build(entry: CreateEntry, shape: Shape, values: Mapping[str, str]) -> dict[str, Any]:
+def build(entry: CreateEntry | CallEntry, shape: Shape, values: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of a new record; those that come out empty are left out, but for the required ones.
+
+    Raises InputError as `rendered` does.
+    """
+    record = rendered(entry.fields, shape, values, sobject=entry.object, setting=_setting(entry))
+    for name in entry.fields:
+        field = shape.get(name)
+        if field is not None and name.lower() in _REQUIRED:
+            record.setdefault(str(field["name"]), UNKNOWN)
+    return record
+
+
+def rendered(
+    fields: Mapping[str, str], shape: Shape, values: Mapping[str, str], *, sobject: str, setting: str
+) -> dict[str, Any]:
+    """Return the values of an admin's templates by field; those that come out empty are left out.
 
     Raises InputError, with the setting to mend, for a field that is not there or may not be written.
     """
     record: dict[str, Any] = {}
-    for name, template in entry.fields.items():
+    for name, template in fields.items():
         field = shape.get(name)
         if field is None:
             raise InputError(
-                f"{_setting(entry)}: {entry.object} has no field {name} that the integration user may see; correct "
+                f"{setting}: {sobject} has no field {name} that the integration user may see; correct "
                 "the name, or give the user access to the field"
             )
         if not field.get("createable"):
             raise InputError(
-                f"{_setting(entry)}: the integration user may not write {entry.object}.{field['name']}; take it out "
+                f"{setting}: the integration user may not write {sobject}.{field['name']}; take it out "
                 "of fields, or give the user Edit access to it"
             )
-        text = _plain(render(template, values))
-        if not text and name.lower() in _REQUIRED:
-            text = UNKNOWN
+        text = plain(render(template, values))
         if text:
-            record[str(field["name"])] = _fitting(text, field)
+            record[str(field["name"])] = fitting(text, field)
     return record
 
 
-def obstacle(sobject: str, shape: Shape | None, external_id: str) -> str:
+def obstacle(sobject: str, shape: Shape | None, external_id: str, setting: str = "salesforce.create") -> str:
     """Return why no record of an object can be made, and what to do; '' where nothing is in the way."""
     if shape is None:
         return (
-            f"salesforce.create: the integration user cannot see the object {sobject}; give it Create and Edit on "
+            f"{setting}: the integration user cannot see the object {sobject}; give it Create and Edit on "
             f"{sobject} in a permission set{_WAITING}"
         )
     name = external_id or "Ostiary_Id__c"
@@ -121,17 +122,21 @@ def obstacle(sobject: str, shape: Shape | None, external_id: str) -> str:
     return ""
 
 
-def _setting(entry: CreateEntry) -> str:
-    return f"salesforce.create (did {entry.did!r})" if entry.did else "salesforce.create"
+def _setting(entry: CreateEntry | CallEntry) -> str:
+    name = "salesforce.on_call" if isinstance(entry, CallEntry) else "salesforce.create"
+    return f"{name} (did {entry.did!r})" if entry.did else name
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return a text without control characters, which no field takes; lines stay."""
     return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) != "Cc").strip()
 
 
-def _fitting(text: str, field: Mapping[str, Any]) -> str | bool | float:
-    """Return a text as the field's type wants it, cut to its length; what does not fit is Salesforce's to refuse."""
+def fitting(text: str, field: Mapping[str, Any]) -> str | bool | float:
+    """Return a text as the field's type wants it, cut to its length; what does not fit is Salesforce's to refuse.
+
+    A day may have days added to it: `2026-11-21 + 30`.
+    """
     kind = field.get("type")
     if kind == "boolean":
         return text.lower() in {"true", "yes", "1"}
@@ -140,6 +145,8 @@ def _fitting(text: str, field: Mapping[str, Any]) -> str | bool | float:
             return int(text) if kind == "int" else float(text)
         except ValueError:
             return text
+    if kind == "date" and (later := _LATER.fullmatch(text)):
+        return (date.fromisoformat(later[1]) + timedelta(days=int(later[2]))).isoformat()
     length = int(field.get("length") or 0)
     if not length or len(text) * 2 <= length:
         return text

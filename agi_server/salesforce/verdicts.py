@@ -48,8 +48,8 @@ _LASTING = {
 _GONE = {"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "NOT_FOUND"}  # of an update by id
 _ADVICE = {
     "DUPLICATES_DETECTED": "a duplicate rule blocks it: drop it here, or relax the rule for the integration user",
-    "REQUIRED_FIELD_MISSING": "add the field to salesforce.create",
-    "FIELD_CUSTOM_VALIDATION_EXCEPTION": "a validation rule refuses it: change salesforce.create or the rule",
+    "REQUIRED_FIELD_MISSING": "add the field to {setting}",
+    "FIELD_CUSTOM_VALIDATION_EXCEPTION": "a validation rule refuses it: change {setting} or the rule",
     "INSUFFICIENT_ACCESS_OR_READONLY": "give the integration user the right to create and edit these records",
 }
 
@@ -79,10 +79,10 @@ def is_about_record(code: str) -> bool:
     return code in _LASTING or code in _PASSING
 
 
-def reason(code: str, message: str, fields: tuple[str, ...] = ()) -> str:
-    """Return what an admin reads: Salesforce's reason, and what to do where that is known."""
+def reason(code: str, message: str, fields: tuple[str, ...] = (), setting: str = "salesforce.create") -> str:
+    """Return what an admin reads: Salesforce's reason, and what to do where that is known; `setting` says what goes."""
     named = f" ({', '.join(fields)})" if fields else ""
-    advice = f"; {_ADVICE[code]}" if code in _ADVICE else ""
+    advice = f"; {_ADVICE[code].format(setting=setting)}" if code in _ADVICE else ""
     return f"{code}: {message}{named}{advice}"
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from agi_server.fastagi.protocol import AgiRequest
 from agi_server.fastagi.server import Answer, Script
-from agi_server.scripts import answered, blacklist, ended, incoming, insert, outgoing, ping
+from agi_server.scripts import answered, blacklist, ended, incoming, insert, message, outgoing, ping
 from agi_server.scripts.services import Services
 
 SCRIPTS: Mapping[str, Callable[[AgiRequest, Services], Answer | Awaitable[Answer]]] = {
@@ -19,6 +19,7 @@ SCRIPTS: Mapping[str, Callable[[AgiRequest, Services], Answer | Awaitable[Answer
     "blacklist_last": blacklist.blacklist_last,
     "answered": answered.answered,
     "ended": ended.ended,
+    "message": message.message,
     "ping": ping.ping,
 }
 

@@ -27,7 +27,7 @@ FALLBACK = "FALLBACK"  # what to dial after that; empty: the PBX's own plan
 AGENT = "AGENT"  # the responsible agent's extension
 CONTACT = "CONTACT"  # Salesforce id, or the local id while there is none
 CALL = "CALL"  # Ostiary's id of this call
-RESULT = "RESULT"  # of a feature code
+RESULT = "RESULT"  # of a feature code or a message
 STATUS = "STATUS"  # of ping
 
 

@@ -47,13 +47,14 @@ class Scope(StrEnum):
     DECIDE = "decide"  # ask for decisions, tell how calls went
     BLACKLIST = "blacklist"  # change rules
     CONTACTS = "contacts"  # change and erase contacts, say whose a call was
+    DIAL = "dial"  # have agents' phones call somebody
     PHONEBOOK = "phonebook"  # fetch directories
     ADMIN = "admin"  # everything else
 
 
 ROLES: Mapping[str, frozenset[Scope]] = {
     "viewer": frozenset({Scope.READ}),
-    "operator": frozenset({Scope.READ, Scope.DECIDE, Scope.BLACKLIST, Scope.CONTACTS}),
+    "operator": frozenset({Scope.READ, Scope.DECIDE, Scope.BLACKLIST, Scope.CONTACTS, Scope.DIAL}),
     "admin": frozenset(Scope),
 }
 

@@ -12,8 +12,10 @@ from agi_server.web.api import (
     blacklist,
     callers,
     calls,
+    chats,
     contacts,
     decisions,
+    dials,
     dids,
     events,
     outbox,
@@ -27,9 +29,10 @@ from agi_server.web.api.answers import describe_problems
 from agi_server.web.console import agents as agents_pages
 from agi_server.web.console import audit as audit_pages
 from agi_server.web.console import blacklist as blacklist_pages
-from agi_server.web.console import call_back, live, log_in, statics, statistics
+from agi_server.web.console import call_back, live, log_in, my_calls, recordings, statics, statistics
 from agi_server.web.console import calls as calls_pages
 from agi_server.web.console import contacts as contacts_pages
+from agi_server.web.console import dial as dial_pages
 from agi_server.web.console import dids as dids_pages
 from agi_server.web.console import health as health_pages
 from agi_server.web.console import outbox as outbox_pages
@@ -49,6 +52,8 @@ API = (
     callers,
     contacts,
     calls,
+    dials,
+    chats,
     blacklist,
     agents,
     dids,
@@ -63,8 +68,11 @@ API = (
 )
 CONSOLE = (
     live,
+    my_calls,
+    recordings,
     log_in,
     calls_pages,
+    dial_pages,
     call_back,
     statistics,
     blacklist_pages,

@@ -10,7 +10,9 @@ ANY = frozenset({"0.0.0.0", "[::]", ""})  # noqa: S104  # listening there is the
 
 
 def console_address(settings: Settings) -> str:
-    """Return where a browser finds the console, e.g. http://127.0.0.1:8080 (behind a proxy it is the proxy's)."""
+    """Return where a browser finds the console: http.public_url, else what follows from http.listen."""
+    if settings.http.public_url:
+        return settings.http.public_url
     host, _, port = settings.http.listen.rpartition(":")
     scheme = "https" if settings.http.certificate_file is not None else "http"
     return f"{scheme}://{socket.gethostname() if host in ANY else host}:{port}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -41,6 +41,14 @@ class Server(Protocol):
 
     def synchronise(self, *, full: bool, accept_removals: bool) -> None:
         """Have the worker synchronise with Salesforce at once; how it goes comes as an event."""
+        ...
+
+    def dial(self, order: Mapping[str, Any]) -> None:
+        """Have a PBX call somebody for an agent (see agi_server/ami/originate.py); how it goes comes as events."""
+        ...
+
+    def hang_up(self, dial_id: str) -> None:
+        """Have a PBX end a call that was ordered."""
         ...
 
     async def metrics(self) -> str:

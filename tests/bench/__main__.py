@@ -1,7 +1,7 @@
 """`python -m tests.bench`: Markdown on standard output, progress on standard error; slow is no failure.
 
 `python -m tests.bench sync` measures the synchronisation alone, `… search` the search of contacts, `… web` the API
-and the console.
+and the console, `… calls` the following of calls and their Tasks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from tests.bench import compare, report, scale, search, sync, web
+from tests.bench import compare, following, report, scale, search, sync, web
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _say(f"importing {options.contacts:,} contacts")
             scale.import_contacts(directory / "state", options.contacts)
             figures["web"] = _web(directory / "state", options.contacts, options.seconds)
+        elif alone == "calls":
+            figures["calls"] = _calls(directory, options.calls, options.followed, options.tasks)
         else:
             figures |= _parts(directory, options)
     if options.json:
@@ -72,7 +74,16 @@ def _parts(directory: Path, options: argparse.Namespace) -> dict[str, object]:
         "web": asked,
         "search": _search(directory, options.size, options.searches),
         "sync": _sync(directory, options.size, options.size * 3 // 10, min(options.size // 5, 1000)),
+        "calls": _calls(directory, options.calls, min(options.size, 100_000), min(options.size, 2000)),
     }
+
+
+def _calls(directory: Path, count: int, followed: int, tasks: int) -> dict[str, object]:
+    measured = following.measure(
+        directory / "followed", calls=count, followed=followed, tasks=tasks, say=_say
+    )
+    print("\n" + report.following(measured))
+    return asdict(measured)
 
 
 def _search(directory: Path, contacts: int, searches: int) -> dict[str, object]:
@@ -134,6 +145,17 @@ def _web_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _calls_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench calls", description="What following calls and writing their Tasks costs."
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--calls", type=int, default=2000, help="calls of one round of the tracker")
+    parser.add_argument("--followed", type=int, default=100_000, help="calls for the growth of memory")
+    parser.add_argument("--tasks", type=int, default=2000)
+    return parser
+
+
 def _search_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench search", description="What finding a contact costs."
@@ -144,7 +166,7 @@ def _search_parser() -> argparse.ArgumentParser:
     return parser
 
 
-ALONE = {"sync": _sync_parser, "search": _search_parser, "web": _web_parser}
+ALONE = {"sync": _sync_parser, "search": _search_parser, "web": _web_parser, "calls": _calls_parser}
 
 
 def _size(text: str) -> int:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench.compare import LINES, OSTIARY, PANORAMISK, RESPONDER, SERVERS, WHOLE, Case, Comparison
+from tests.bench.following import Following
 from tests.bench.scale import Scale
 from tests.bench.search import Search, Times
 from tests.bench.sync import Calls, Sync
@@ -271,6 +272,28 @@ def web_aims(result: Web) -> list[Aim]:
         )
         rows.append(_aim("calls lost", 0, result.during.lost, ""))
     return rows
+
+
+def following(result: Following) -> str:
+    """Return the fifth part: following calls, and their Tasks."""
+    rows = {
+        f"events of {result.calls:,} calls, followed": f"{result.tracked:,.0f} a second and core",
+        "the same, read from bytes as well": f"{result.read_and_tracked:,.0f} a second and core",
+        "a call in progress keeps": f"{result.live_bytes:,.0f} bytes",
+        f"resident memory while {result.followed:,} calls were followed": (
+            f"{result.memory_before:.0f} MB after the first 10,000, {result.memory_after:.0f} MB at the end"
+        ),
+        f"{result.tasks:,} Tasks to the stand-in": f"{result.tasks_rate:,.0f} a second",
+    }
+    aims_ = [
+        _aim("CPU for an event", 50, 1e6 / result.tracked, "µs"),
+        _aim("a call in progress", 2048, result.live_bytes, "bytes"),
+        _aim("growth of memory over those calls", 1.02, result.memory_after / result.memory_before, "×"),
+        _aim("calls kept after their end", 0, result.left, ""),
+        _aim("a Task", 20, 1000 / result.tasks_rate, "ms"),
+    ]
+    headings = (f"{result.events:,} events", "measured")
+    return "\n\n".join([table(headings, list(rows.items())), "**Aims**", table(_AIMS, aims_)])
 
 
 def _calls(name: str, calls: Calls) -> tuple[str, ...]:

@@ -65,6 +65,11 @@ def test_the_whole_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert asked["decisions"]["rate"] > 0 < asked["console"]["rate"]
         assert asked["decisions"]["errors"] == asked["console"]["errors"] == asked["during"]["lost"] == 0
 
+    followed = figures["calls"]
+    assert followed["events"] > followed["calls"] == 12
+    assert followed["left"] == 0
+    assert followed["tasks_rate"] > 0 < followed["live_bytes"]
+
     printed = capsys.readouterr().out
     assert f"| {OSTIARY} " in printed
     assert "CPU per call, 64 at once" in printed

@@ -21,6 +21,7 @@ class MemoryDirectory:
     switchboards: list[tuple[Contact, Switchboard]] = field(default_factory=list)
     exact: dict[str, list[Rule]] = field(default_factory=dict)
     spoken: dict[int, tuple[int, str]] = field(default_factory=dict)
+    states: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def add(self, contact: Contact, *phones: str, region: str = "DE") -> Contact:
         for text in phones:
@@ -64,6 +65,10 @@ class MemoryDirectory:
     def last_agent(self, e164: int, since: int) -> str:
         at, extension = self.spoken.get(e164, (0, ""))
         return extension if at > since else ""
+
+    def agent_state(self, extension: str, since: int) -> str:
+        at, state = self.states.get(extension, (0, ""))
+        return state if at >= since else ""
 
 
 def house(*agents: Agent, **changes: object) -> Policy:

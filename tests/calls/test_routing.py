@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from agi_server.calls.identify import NOBODY, Match
 from agi_server.calls.numbers import normalise
 from agi_server.calls.policy import DidPolicy, Policy
 from agi_server.calls.routing import Route, diallable, find_route, route_type, treat
+from agi_server.errors import DirectoryError
 from tests.calls.memory import MemoryDirectory, house
 
 NOW = 1_000_000.0
@@ -31,10 +33,12 @@ def ask(
     match: Match,
     policy: Policy,
     did: DidPolicy | None = None,
+    *,
     caller: str = CALLER,
     last: tuple[int, str] = (0, ""),
+    states: Mapping[str, tuple[int, str]] | None = None,
 ) -> tuple[Route, list[TraceStep]]:
-    directory = MemoryDirectory(policy)
+    directory = MemoryDirectory(policy, states=dict(states or {}))
     number = normalise(caller, "DE")
     directory.spoken[number.e164] = last
     steps: list[TraceStep] = []
@@ -126,6 +130,86 @@ def test_vips() -> None:
     assert ask(vip, house(ANNA, vip_agent="203"))[0].ring_seconds == 20
 
 
+def phone(extension: str, state: str, ago: int = 0) -> dict[str, tuple[int, str]]:
+    return {extension: (int(NOW) - ago, state)}
+
+
+SKIP = {"skip_busy": True, "state_seconds": 30}
+
+
+@pytest.mark.parametrize("state", ["busy", "unreachable", "paused"])
+def test_a_busy_owner_is_not_rung_but_stays_responsible(state: str) -> None:
+    owner = replace(ANNA, fallback="600", ring_seconds=7)
+    route, steps = ask(
+        known(), house(owner, BEN, **SKIP), DidPolicy(ring_seconds=15), states=phone("201", state)
+    )
+    assert route == Route(owner, "600", RouteType.EXTERNAL, 15, "")
+    assert [step.outcome for step in steps] == [state, "fallback"]
+    assert (steps[0].personal, steps[1].personal) == ("Anna", "600")
+
+
+@pytest.mark.parametrize("state", ["free", "ringing", "", "on the moon"])
+def test_whoever_is_not_known_to_be_busy_is_rung(state: str) -> None:
+    policy = house(replace(ANNA, fallback="600"), **SKIP)
+    assert ask(known(), policy, states=phone("201", state))[0][1:] == ("201", RouteType.EXTENSION, 20, "600")
+
+
+def test_what_a_pbx_told_counts_for_a_while_and_where_it_is_wanted() -> None:
+    policy = house(replace(ANNA, fallback="600"), **SKIP)
+    assert target(known(), policy, states=phone("201", "busy", 30)) == "600"
+    assert target(known(), policy, states=phone("201", "busy", 31)) == "201"
+    assert target(known(), replace(policy, skip_busy=False), states=phone("201", "busy")) == "201"
+
+
+def test_the_fallback_of_a_busy_agent_is_his_own_then_the_did_s() -> None:
+    busy = phone("201", "busy")
+    did = DidPolicy(fallback="202")
+    assert ask(known(), house(ANNA, BEN, **SKIP), did, states=busy)[0] == Route(
+        ANNA, "202", RouteType.EXTENSION, 20, ""
+    )
+    owner = replace(ANNA, fallback="203", delegate=2)
+    assert target(known(), house(owner, BEN, CARA, **SKIP), did=did, states=busy) == "203"
+    for nowhere in ("2,1", "201"):  # it may not be dialled; it is himself
+        assert target(known(), house(replace(owner, fallback=nowhere), BEN, **SKIP), states=busy) == "202"
+
+
+def test_without_a_fallback_the_next_in_turn_is_rung() -> None:
+    busy = phone("201", "busy")
+    policy = house(replace(ANNA, delegate=2), BEN, CARA, default=DidPolicy(default_agent="203"), **SKIP)
+    route, steps = ask(known(), policy, states=busy)
+    assert (route.agent, route.route) == (BEN, "202")
+    assert [step.outcome for step in steps] == ["busy", "agent"]
+    assert target(known(), policy, states=busy | phone("202", "paused")) == "203"
+    route, steps = ask(known(), policy, states=busy | phone("202", "paused") | phone("203", "unreachable"))
+    assert route == Route(policy.by_id[1])  # the owner: who is to call back
+    assert [step.outcome for step in steps] == ["busy", "paused", "unreachable", "none"]
+    assert "free" in steps[-1].detail
+
+
+def test_a_group_has_no_state() -> None:
+    policy = house(default=DidPolicy(default_agent="600"), **SKIP)
+    assert target(NOBODY, policy, states=phone("600", "busy")) == "600"
+
+
+def test_who_cannot_be_asked_about_counts_as_free() -> None:
+    class Broken(MemoryDirectory):
+        def agent_state(self, extension: str, since: int) -> str:
+            del extension, since
+            raise DirectoryError("the file is gone")
+
+    policy = house(ANNA, **SKIP)
+    route = find_route(
+        normalise(CALLER, "DE"),
+        known(),
+        policy,
+        did=policy.default,
+        directory=Broken(policy),
+        now=NOW,
+        steps=[],
+    )
+    assert route.route == "201"
+
+
 def test_own_extensions_are_never_routed() -> None:
     caller = Match(Rung.EXTENSION, TraceStep("match", "extension"), agent=ANNA)
     policy = house(ANNA, BEN, default=DidPolicy(default_agent="202"))
@@ -214,19 +298,36 @@ AGENTS = st.lists(
 EXTENSIONS = st.sampled_from(["", "201", "202", "600", "x y"])
 
 
+STATES = st.dictionaries(
+    st.sampled_from(["201", "202", "203", "600"]),
+    st.tuples(
+        st.integers(int(NOW) - 60, int(NOW)), st.sampled_from(["free", "busy", "unreachable", "paused"])
+    ),
+)
+
+
 @settings(max_examples=300)
-@given(AGENTS, st.booleans(), EXTENSIONS, EXTENSIONS, EXTENSIONS)
-def test_whoever_is_named_is_at_work_and_may_be_dialled(
-    agents: list[Agent], vip: bool, default: str, vip_agent: str, last: str
+@given(AGENTS, st.booleans(), st.tuples(EXTENSIONS, EXTENSIONS, EXTENSIONS), STATES)
+def test_whoever_is_named_is_at_work_and_free_and_may_be_dialled(
+    agents: list[Agent],
+    vip: bool,
+    named: tuple[str, str, str],
+    states: dict[str, tuple[int, str]],
 ) -> None:
+    default, vip_agent, last = named
     did = DidPolicy(default_agent=default, last_agent_minutes=5)
-    policy = house(*agents, vip_agent=vip_agent)
-    route, steps = ask(known(replace(ERIKA, vip=vip)), policy, did, last=(int(NOW), last))
+    policy = house(*agents, vip_agent=vip_agent, **SKIP)
+    route, steps = ask(known(replace(ERIKA, vip=vip)), policy, did, last=(int(NOW), last), states=states)
     assert diallable(route.route)
     assert diallable(route.fallback)
     assert steps
     if route.agent is not None:
         assert route.agent.absent_until <= NOW
-        assert route.route == route.agent.extension
+        at, state = states.get(route.agent.extension, (0, ""))
+        if route.route == route.agent.extension:
+            assert state in {"", "free"} or at < NOW - 30
+        else:  # whoever is responsible and is not rung
+            assert state in {"busy", "unreachable", "paused"}
+            assert at >= NOW - 30
     assert (route.route == "") == (route.ring_seconds == 0)
     assert (route.route == "") == (route.route_type is RouteType.NONE)

@@ -37,6 +37,7 @@ def test_add_change_remove(ostiary: Ostiary) -> None:
     assert {key: value for key, value in ana.items() if key != "id"} == {
         "name": "Ana Sá",
         "extension": "201",
+        "pop": "ringing",
         "email": "ana@example.com",
         "salesforce_user_id": "005A",
         "hours": "Mo-Fr 09:00-13:00,14:00-18:00",

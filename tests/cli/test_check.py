@@ -21,6 +21,7 @@ from urllib.request import urlopen
 import pytest
 
 from agi_server import __version__
+from agi_server.ami import examine
 from agi_server.cli import parts, peers
 from agi_server.settings_file import load_settings
 from tests.cli.conftest import Ostiary
@@ -279,24 +280,34 @@ def test_a_mute_server_fails_in_time(ostiary: Ostiary, config: Path, listen: Lis
 # --- AMI ---
 
 
-def asterisk(connection: socket.socket, secret: str = "right") -> None:
-    """Greet and check a log-in, as Asterisk's manager.c does."""
+ALL = "CoreShowChannels DeviceStateList Originate Hangup Ping"
+
+
+def asterisk(connection: socket.socket, secret: str = "right", *, may: str = ALL, tells: bool = True) -> None:
+    """Greet, check a log-in and say what its user may do, as Asterisk's manager.c does."""
     connection.sendall(b"Asterisk Call Manager/11.0.0\r\n")
     received = b""
-    while not received.endswith(b"\r\n\r\n"):
-        data = connection.recv(4096)
-        if not data:
-            return
+    while data := connection.recv(4096):
         received += data
-    headers = dict(line.split(": ", 1) for line in received.decode().split("\r\n") if ": " in line)
-    good = headers["Action"] == "Login" and headers["Username"] == "ostiary" and headers["Secret"] == secret
-    answer = ("Success", "Authentication accepted") if good else ("Error", "Authentication failed")
-    connection.sendall(
-        f"Response: {answer[0]}\r\nActionID: {headers['ActionID']}\r\nMessage: {answer[1]}\r\n\r\n".encode()
-    )
-    if good:
-        connection.sendall(b"Event: FullyBooted\r\nPrivilege: system,all\r\nStatus: Fully Booted\r\n\r\n")
-        say_nothing(connection)
+        while b"\r\n\r\n" in received:
+            block, received = received.split(b"\r\n\r\n", 1)
+            headers = dict(line.split(": ", 1) for line in block.decode().split("\r\n"))
+            answer = {"Response": "Success", "ActionID": headers["ActionID"]}
+            if headers["Action"] == "Login" and (headers["Username"], headers["Secret"]) != (
+                "ostiary",
+                secret,
+            ):
+                answer = {**answer, "Response": "Error", "Message": "Authentication failed"}
+            elif headers["Action"] == "ListCommands":
+                answer |= dict.fromkeys(may.split(), "What it does. (Priv: call,all)")
+            say(connection, answer)
+            if headers["Action"] == "Originate" and tells:
+                response = {"Event": "OriginateResponse", "Privilege": "call,all", "Response": "Failure"}
+                say(connection, {**response, "ActionID": headers["ActionID"]})
+
+
+def say(connection: socket.socket, headers: dict[str, str]) -> None:
+    connection.sendall("".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n")
 
 
 def greet_and_go(connection: socket.socket) -> None:
@@ -338,8 +349,8 @@ def test_nothing_but_the_findings_is_printed(config: Path, settings: Add, listen
         (say_nothing, "did not answer within 2 s"),
         (lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n"), "is not AMI: 'SSH-2.0"),
         (lambda connection: connection.sendall(b"x" * 100_000), "is not AMI"),
-        (lambda _: None, "is not AMI: ''"),
-        (greet_and_go, "closed the connection without an answer"),
+        (lambda _: None, "it closed the connection"),
+        (greet_and_go, "no answer to the log-in: it closed the connection"),
     ],
     ids=["mute", "ssh", "flood", "closes", "closes-after-greeting"],
 )
@@ -351,6 +362,61 @@ def test_what_is_not_ami(
     verdict, text = found(ostiary, code=1)["AMI"]
     assert (verdict, reason in text) == ("FAIL", True), text
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("rights", "expected"),
+    [
+        (("Originate Hangup", True), ("FAIL", "write = reporting;")),
+        ((ALL, False), ("FAIL", "read = call,agent,dialplan")),
+        (("CoreShowChannels DeviceStateList", True), ("warn", "write = originate,call;")),
+        ((f"{ALL} Command UpdateConfig", True), ("warn", "leave out of its user's write: command, config")),
+    ],
+    ids=["follow", "deaf", "dial", "too-much"],
+)
+def test_what_the_ami_user_may_do(
+    ostiary: Ostiary,
+    settings: Add,
+    listen: Listen,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    rights: tuple[str, bool],
+    expected: tuple[str, str],
+) -> None:
+    may, tells = rights
+    verdict, reason = expected
+    monkeypatch.setattr(examine, "HEAR_SECONDS", 10.0 if tells else 0.2)
+    settings(ami(listen(lambda connection: asterisk(connection, may=may, tells=tells))))
+    found_verdict, text = found(ostiary, code=int(verdict == "FAIL"))["AMI"]
+    assert found_verdict == verdict
+    assert reason in text
+
+
+def test_a_user_who_need_not_dial(ostiary: Ostiary, settings: Add, listen: Listen) -> None:
+    only = "CoreShowChannels DeviceStateList"
+    settings(ami(listen(lambda connection: asterisk(connection, may=only))) + "[dialling]\nenabled = false\n")
+    assert found(ostiary)["AMI"][0] == "ok"
+
+
+def test_every_pbx_is_asked(ostiary: Ostiary, settings: Add, listen: Listen) -> None:
+    other = '{{name = "{}", host = "127.0.0.1", port = {}, username = "ostiary", secret = "{}"}}'
+    berlin = other.format("berlin", listen(asterisk), "right")
+    lisbon = other.format("lisbon", listen(asterisk), "wr0ng")
+    settings(ami(listen(asterisk)) + f"others = [{berlin}, {lisbon}]\n")
+    verdict, text = found(ostiary, code=1)["AMI"]
+    assert verdict == "FAIL"
+    assert "pbx: signed in" in text
+    assert "berlin: signed in" in text
+    assert "lisbon: 127.0.0.1:" in text
+    assert "lisbon: ami.username" in text
+    assert "wr0ng" not in text
+
+
+def test_pbxs_of_one_name(ostiary: Ostiary, settings: Add, listen: Listen) -> None:
+    settings(
+        ami(listen(asterisk)) + f'others = [{{name = "pbx", host = "127.0.0.1", port = {free_port()}}}]\n'
+    )
+    assert "two PBXs are called pbx" in found(ostiary, code=1)["AMI"][1]
 
 
 def test_nobody_at_the_ami_port(ostiary: Ostiary, settings: Add) -> None:

@@ -20,7 +20,7 @@ from agi_server.salesforce import authorise as authorisation
 from agi_server.salesforce import tokens
 from agi_server.salesforce.client import Client
 from agi_server.salesforce.examine import examine
-from agi_server.settings import Salesforce
+from agi_server.settings import Salesforce, Tasks
 from agi_server.settings_file import load_settings
 from tests.cli.conftest import Ostiary
 from tests.house import free_port
@@ -162,6 +162,15 @@ def test_the_end_of_the_password_flow(configure: Configure, ostiary: Ostiary) ->
     assert "Summer '27" in text
 
 
+def test_tasks_that_cannot_be_written(configure: Configure, ostiary: Ostiary, org: OrgServer) -> None:
+    configure()
+    assert check(ostiary)[0] == "ok"
+    org.org.hide("Task", "CallObject")
+    assert "may not see and edit Task.CallObject" in check(ostiary)[1]
+    org.org.hide("Task")
+    assert "cannot see the object Task" in check(ostiary)[1]
+
+
 def test_what_cannot_be_seen(configure: Configure, ostiary: Ostiary, org: OrgServer) -> None:
     configure(
         number_fields=["Contact.WhatsApp__c"],
@@ -176,9 +185,11 @@ def test_what_cannot_be_seen(configure: Configure, ostiary: Ostiary, org: OrgSer
     org.org.hide("Account", "Fax")
     org.org.hide("Lead")
     org.org.hide("Contact", "Ostiary_Id__c")
+    org.org.hide("Task", "CallDisposition")
     verdict, text = check(ostiary)
     assert verdict == "warn"
     for part in (
+        "Task.CallDisposition is hidden from the integration user",
         "Lead cannot be seen",
         "no phone field of Account can be seen",
         "Contact has no WhatsApp__c for this user",
@@ -307,7 +318,7 @@ def test_what_is_seen_in_part_only(
     settings = Salesforce.model_validate(org.settings())
     with Rights(settings, tmp_path) as client:
         client.rights, client.objects, client.defaults = rights, objects, defaults
-        _, warnings = examine(client, settings)
+        _, warnings = examine(client, settings, Tasks())
     assert warnings == (
         [f"of {partly} the user sees only records shared with it: give it View All on them"] if partly else []
     )

@@ -26,6 +26,7 @@ from storage.blacklist import add_rule, remove_rule
 from storage.database import Database
 from storage.invitations import invite
 from storage.overrides import put_override, remove_override
+from storage.salesforce_state import put
 from storage.tokens import add_token
 from storage.users import add_user, hash_password, set_password
 from tests.events.conftest import PATIENCE, running, until
@@ -225,6 +226,27 @@ async def test_reminders_follow_their_setting(path: Path, database: Database, hu
     off = Settings.model_validate({"reminders": {"missed_calls": False}})
     async with watching(path, hub, off):
         assert not hub.remind
+
+
+async def test_the_address_of_salesforce_is_followed(path: Path, database: Database, hub: Hub) -> None:
+    async with watching(path, hub):
+        await until(lambda: changes_seen(hub, ""))
+        url = "https://acme.my.salesforce.com"
+        await database.write(lambda c: put(c, "instance", {"url": url}, NOW))
+        await until(lambda: changes_seen(hub, url))
+        for odd in ("{", "[]", '{"url": 7}'):
+            write(path, "UPDATE salesforce_state SET value = ? WHERE name = 'instance'", odd)
+            await until(lambda: changes_seen(hub, ""))
+            write(
+                path,
+                "UPDATE salesforce_state SET value = ? WHERE name = 'instance'",
+                orjson.dumps({"url": url}).decode(),
+            )
+            await until(lambda: changes_seen(hub, url))
+
+
+def changes_seen(hub: Hub, instance: str) -> bool:
+    return hub.desk.instance == instance
 
 
 async def test_agents_are_configuration(path: Path, database: Database, hub: Hub) -> None:

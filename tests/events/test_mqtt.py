@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import structlog
-from aiomqtt import TLSParameters
+from aiomqtt import MqttError, TLSParameters
 from paho.mqtt.packettypes import PacketTypes
 
 from agi_server.events import broker as mqtt_broker
@@ -29,6 +29,7 @@ from agi_server.events.event import EventType
 from agi_server.events.hub import Hub
 from tests.events.authority import Authority, make_authority
 from tests.events.conftest import (
+    PATIENCE,
     Broker,
     Publishing,
     subscribed,
@@ -254,6 +255,27 @@ async def test_a_wrong_password_is_logged_once(
     assert len(lines) == 1
     assert "Not authorized" in lines[0]["error"]
     assert "wr0ng" not in str(lines)
+
+
+async def test_it_ends_though_a_refusal_comes_at_that_moment(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = asyncio.Event()
+
+    async def refuse(*_: object, **__: object) -> None:
+        again = waiting.is_set()
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if again:
+                raise
+            raise MqttError("refused") from None
+
+    monkeypatch.setattr(mqtt_broker, "connection", refuse)
+    async with asyncio.timeout(PATIENCE) as deadline, publishing(1):
+        await waiting.wait()
+    assert not deadline.expired()
 
 
 async def test_a_topic_we_may_not_write(

@@ -21,7 +21,12 @@ from agi_server.calls.decide import decide, decide_outgoing
 from agi_server.calls.directory import Rule, RuleKind
 from agi_server.calls.document import document
 from agi_server.events import changes, topics
-from agi_server.events.calls import announce_answered, announce_decision, announce_ended
+from agi_server.events.calls import (
+    announce_answered,
+    announce_decision,
+    announce_ended,
+    announce_progress,
+)
 from agi_server.events.event import Event, EventType
 from agi_server.events.hub import Hub
 from agi_server.events.schemas import DATA, schemas
@@ -102,6 +107,16 @@ def play(hub: Hub, house: SqliteDirectory) -> None:
         hub, {**ended, "uniqueid": "1", "disposition": "noanswer", "seconds": 0, "answered_by": ""}
     )
     announce_ended(hub, {**ended, "uniqueid": "0", "disposition": HOSTILE, "answered_by": ""})
+    progress = {
+        "id": "d1",
+        "agent": "101",
+        "number": HOSTILE,
+        "state": "failed",
+        "reason": HOSTILE,
+        "at": NOW,
+    }
+    announce_progress(hub, progress)
+    hub.publish(EventType.CHAT, CHAT, extension="101")
     report = Report(None, NOW)
     report.usage = (120, 15_000)
     report.counted("Contact", {"read": 2})
@@ -116,6 +131,20 @@ async def change(database: Database) -> None:
         await database.write(noted)
 
 
+CHAT = {
+    "id": "web-1",
+    "channel": "chat",
+    "direction": "inbound",
+    "number": "+493023125010",
+    "email": "",
+    "name": HOSTILE,
+    "did": "",
+    "agent": "101",
+    "contact_id": None,
+    "messages": 2,
+    "started_at": NOW,
+    "ended_at": NOW + 9,
+}
 EXPECTED = {
     "ostiary/status",
     "ostiary/call/ringing",
@@ -124,6 +153,8 @@ EXPECTED = {
     "ostiary/decision",
     "ostiary/agent/101/screen_pop",
     "ostiary/agent/101/missed_call",
+    "ostiary/agent/101/progress",
+    "ostiary/chat/changed",
     "ostiary/blacklist/changed",
     "ostiary/contact/changed",
     "ostiary/configuration/changed",

@@ -20,6 +20,8 @@ from agi_server.events.event import Event, EventType
         (EventType.DECISION, "", "o/decision"),
         (EventType.SCREEN_POP, "101", "o/agent/101/screen_pop"),
         (EventType.MISSED, "101", "o/agent/101/missed_call"),
+        (EventType.PROGRESS, "101", "o/agent/101/progress"),
+        (EventType.CHAT, "101", "o/chat/changed"),
         (EventType.BLACKLIST, "", "o/blacklist/changed"),
         (EventType.CONTACT, "", "o/contact/changed"),
         (EventType.CONFIGURATION, "", "o/configuration/changed"),

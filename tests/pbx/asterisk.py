@@ -15,6 +15,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.pbx import lanes
 from tests.pbx.sound import write_tone
 
 CONFIG = Path(__file__).parent / "config"
@@ -69,28 +70,15 @@ class Asterisk:
         self._inside = 0  # the first process of its PID namespace, which is in its mount namespace too
 
     def start(self) -> None:
-        """Start, and return when it answers its console. Raises TimeoutError with the end of its log."""
-        user = self._make_folders()
-        for path in CONFIG.iterdir():
-            text = re.sub(r"@(\w+)@", lambda match: self.values[match.group(1)], path.read_text())
-            (self.own / "etc/asterisk" / path.name).write_text(text)
-        for path in DIALPLAN.glob("*/*.conf"):
-            shutil.copy(path, self.own / "etc/asterisk")
-        (self.own / "etc/asterisk/sounds").mkdir()
-        write_tone(self.own / "etc/asterisk/sounds/tone.ulaw", 1000, 0.6)
-        # Asterisk looks these up for every call and waits for a name server where there is none
-        (self.own / "etc/hosts").write_text(
-            f"127.0.0.1 localhost {socket.gethostname()} A.ROOT-SERVERS.NET\n"
-        )
-        (self.tree / "etc/hosts").touch()
-        (self.tree / "run/asterisk").mkdir(exist_ok=True)
-        for folder in PRIVATE:
-            for path in (self.own / folder, *(self.own / folder).rglob("*")):
-                os.chown(path, *user)
+        """Start (again), and return when it answers its console. Raises TimeoutError with the end of its log."""
+        if not (self.own / "etc/asterisk").exists():
+            self._furnish()
+        (self.own / "run/asterisk/asterisk.ctl").unlink(missing_ok=True)  # of the one before
+        self._inside = 0
         command = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         command += ["sh", "-c", RUN, "asterisk", str(self.tree), str(self.own)]
         command += ["asterisk", "-f", "-g", "-U", "asterisk", "-G", "asterisk"]
-        with (self.own / "console").open("wb") as console:
+        with (self.own / "console").open("ab") as console:
             self._process = subprocess.Popen(
                 dying_with_us(command),
                 stdin=subprocess.DEVNULL,
@@ -99,6 +87,10 @@ class Asterisk:
                 cwd="/",
             )
         self._wait_for_console()
+
+    def crashed(self) -> bool:
+        """Return whether it has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
 
     def stop(self) -> None:
         """End it, and with it everything in its namespaces."""
@@ -121,11 +113,11 @@ class Asterisk:
         self.console(f"dialplan set global {name} {value}")
 
     def channels(self) -> list[str]:
-        """Return the names of the channels that exist now."""
+        """Return the names of the channels that exist now; the one that messages go through never ends."""
         return [
             line.split("!")[0]
             for line in self.console("core show channels concise").splitlines()
-            if "!" in line
+            if "!" in line and not line.startswith("Message/")
         ]
 
     def wait_for_no_channel(self, seconds: float = 5) -> None:
@@ -151,6 +143,31 @@ class Asterisk:
     def logged(self) -> int:
         """Return how many bytes it has logged."""
         return self._log.stat().st_size
+
+    def _furnish(self) -> None:
+        user = self._make_folders()
+        for path in CONFIG.iterdir():
+            text = re.sub(r"@(\w+)@", lambda match: self.values[match.group(1)], path.read_text())
+            (self.own / "etc/asterisk" / path.name).write_text(text)
+        for name, text in lanes.files(self.values).items():
+            (self.own / "etc/asterisk" / name).write_text(text)
+        for path in DIALPLAN.glob("*/*.conf"):
+            if path.name != "manager.conf":
+                shutil.copy(path, self.own / "etc/asterisk")
+        (self.own / "etc/asterisk/manager_ostiary.conf").write_text(_our_user())
+        (self.own / "var/log/asterisk/cdr-csv").mkdir()
+        (self.own / "var/spool/asterisk/monitor").mkdir()
+        (self.own / "etc/asterisk/sounds").mkdir()
+        write_tone(self.own / "etc/asterisk/sounds/tone.ulaw", 1000, 0.6)
+        # Asterisk looks these up for every call and waits for a name server where there is none
+        (self.own / "etc/hosts").write_text(
+            f"127.0.0.1 localhost {socket.gethostname()} A.ROOT-SERVERS.NET\n"
+        )
+        (self.tree / "etc/hosts").touch()
+        (self.tree / "run/asterisk").mkdir(exist_ok=True)
+        for folder in PRIVATE:
+            for path in (self.own / folder, *(self.own / folder).rglob("*")):
+                os.chown(path, *user)
 
     def _make_folders(self) -> tuple[int, int]:
         for folder in PRIVATE:
@@ -180,6 +197,13 @@ class Asterisk:
         end = (self.own / "console").read_text(errors="replace")[-2000:] + self.log()[-2000:]
         self.stop()
         raise TimeoutError(f"Asterisk does not start: {end}")
+
+
+def _our_user() -> str:
+    """Return the AMI user that is shipped, with a secret of the tests."""
+    _, found, user = (DIALPLAN / "asterisk/manager.conf").read_text().partition("\n[ostiary]\n")
+    assert found
+    return found + re.sub(r"^secret\s*=.*$", "secret = for-the-tests", user, flags=re.MULTILINE)
 
 
 def _child(pid: int) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pbx import directory
+from tests.pbx import directory, lanes
+from tests.pbx.ami import Ami
 from tests.pbx.asterisk import Asterisk, cache, tree
 from tests.pbx.ostiary import BadServer, Ostiary
 from tests.pbx.sipp import Sipp, free_port
@@ -56,6 +57,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def ports() -> dict[str, int]:
     """Return free ports: SIP, AMI, the trunk's, and one for each phone."""
+    return choose_ports()
+
+
+def choose_ports() -> dict[str, int]:
+    """Return such ports."""
     chosen = {"SIP": free_port(), "AMI": free_port(kind=socket.SOCK_STREAM), "TRUNK": free_port()}
     for extension, address in PHONE.items():
         chosen[f"PHONE{extension}"] = free_port(address)
@@ -79,7 +85,7 @@ def asterisk(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) ->
 def sipp(asterisk: Asterisk, ports: dict[str, int], tmp_path: Path) -> Iterator[Sipp]:
     """Return the SIP side; it leaves no party and no channel behind, nor a mistake of the dialplan in the log."""
     before = asterisk.logged()
-    phones = {extension: (address, ports[f"PHONE{extension}"]) for extension, address in PHONE.items()}
+    phones = lanes.phones(ports)
     phones["trunk"] = ("127.0.0.1", ports["TRUNK"])
     asterisk.set_global("OSTIARY_SILENT", "0")
     parties = Sipp(tmp_path, ("127.0.0.1", ports["SIP"]), phones)
@@ -88,6 +94,13 @@ def sipp(asterisk: Asterisk, ports: dict[str, int], tmp_path: Path) -> Iterator[
     asterisk.console("channel request hangup all")
     asterisk.wait_for_no_channel()
     assert not [line for line in asterisk.log(before).splitlines() if MISTAKE.search(line)]
+
+
+@pytest.fixture
+def ami(ports: dict[str, int], asterisk: Asterisk) -> Iterator[Ami]:  # noqa: ARG001  # it must run
+    """Return a manager connection of the tests' own."""
+    with Ami(ports["AMI"]) as connection:
+        yield connection
 
 
 @pytest.fixture(scope="session")

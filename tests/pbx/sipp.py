@@ -138,7 +138,7 @@ class Sipp:
 
     def __init__(self, folder: Path, server: tuple[str, int], phones: dict[str, tuple[str, int]]) -> None:
         self._folder = folder
-        self._server = server
+        self.server = server
         self._phones = phones
         self._parties: list[Party] = []
 
@@ -170,18 +170,33 @@ class Sipp:
             "MEDIA": str(media),
         }
         folder, command = self._prepare(scenario, values, address, port or free_port(address))
-        call = Call(f"the call to {did}", [*command, f"{self._server[0]}:{self._server[1]}"], folder)
+        call = Call(f"the call to {did}", [*command, f"{self.server[0]}:{self.server[1]}"], folder)
         self._parties.append(call)
         return call
 
-    def phone(self, extension: str, scenario: str = "answers", *, hold: float = 5) -> Phone:
-        """Switch on the phone of an extension: it `answers`, `rings` unheard, or is `busy`; back when it listens."""
+    def phone(
+        self, extension: str, scenario: str = "answers", *, hold: float = 5, rings: float = 0.05
+    ) -> Phone:
+        """Switch on the phone of an extension: it `answers`, `rings` unheard, or is `busy`; back when it listens.
+
+        It answers after `rings` seconds, and hangs up `hold` seconds later.
+        """
         address, port = self._phones[extension]
-        folder, command = self._prepare(scenario, {"HOLD": str(int(hold * 1000))}, address, port)
+        folder, command = self._prepare(
+            scenario, {"HOLD": str(int(hold * 1000)), "RINGS": str(int(rings * 1000))}, address, port
+        )
         phone = Phone(f"phone {extension}", command, folder)
         self._parties.append(phone)
         _await_port(address, port)
         return phone
+
+    def message(self, to: str, body: str, *, sender: str, address: str = "127.0.0.1") -> Call:
+        """Send a MESSAGE; `sender` stands in From as it is, as `body` does (SIPp reads square brackets itself)."""
+        values = {"TO": to, "FROM": sender, "BODY": body}
+        folder, command = self._prepare("message", values, address, free_port(address))
+        sent = Call(f"the message to {to}", [*command, f"{self.server[0]}:{self.server[1]}"], folder)
+        self._parties.append(sent)
+        return sent
 
     def flood(self, did: str, *, number: str, rate: int, calls: int) -> subprocess.CompletedProcess[bytes]:
         """Make `calls` calls at `rate` a second; SIPp's exit code is 0 when every one was answered and ended."""
@@ -194,7 +209,7 @@ class Sipp:
         }
         folder, command = self._prepare("answered", values, "127.0.0.1", free_port("127.0.0.1"), trace=False)
         command[command.index("-m") + 1] = str(calls)
-        command += ["-r", str(rate), "-l", str(rate * 10), f"{self._server[0]}:{self._server[1]}"]
+        command += ["-r", str(rate), "-l", str(rate * 10), f"{self.server[0]}:{self.server[1]}"]
         return subprocess.run(
             dying_with_us(command),
             cwd=folder,
@@ -204,6 +219,10 @@ class Sipp:
             env={**os.environ, "TERM": "dumb"},
             check=False,
         )
+
+    def another(self, name: str) -> Sipp:
+        """Return one whose parties end apart from these."""
+        return Sipp(self._folder / name, self.server, self._phones)
 
     def end(self) -> None:
         """End every party."""

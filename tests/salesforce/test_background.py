@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import structlog.testing
 
+from agi_server.calls.record import Record
 from agi_server.errors import SalesforceDown, SalesforceError, SalesforceRefusal
 from agi_server.salesforce import background
 from agi_server.salesforce.background import LONGEST_LOGIN_PAUSE, LONGEST_PAUSE, STRETCH, Exchange
@@ -29,6 +30,7 @@ from agi_server.settings import Settings
 from storage import salesforce_state
 from storage.database import Database
 from storage.migrate import migrate
+from storage.records import tell
 from tests.org.records import Org
 from tests.org.server import OrgServer, running
 
@@ -64,7 +66,7 @@ class Worker:
         settings = Settings.model_validate(
             {"salesforce": section, "storage": {"state_directory": directory}, "numbers": {"region": "DE"}}
         )
-        quick = settings.salesforce.model_copy(update={"sync_interval": 0.05})
+        quick = settings.salesforce.model_copy(update={"sync_interval": more.get("sync_interval", 0.05)})
         self.settings = settings.model_copy(update={"salesforce": quick})
         self.database = database
         self.said: list[tuple[str, dict[str, Any]]] = []
@@ -137,6 +139,54 @@ async def test_rounds_bring_the_directory_in_step(
     kept = await worker.kept()
     assert (kept["kind"], kept["usage"][1]) == ("", server.api_limit)
     assert kept["calls"] == pytest.approx(server.api_calls, abs=5)  # a round was cut off at the end
+
+
+async def talked(database: Database, linkedid: str, settings: Settings) -> None:
+    ended = time.time() - 60
+    record = Record(pbx="pbx", linkedid=linkedid, started_at=ended - 9, ended_at=ended)
+    await database.write(
+        lambda conn: tell(conn, record, tasks=settings.tasks, region="DE", decided=None, now=int(ended))
+    )
+
+
+async def test_a_call_becomes_a_task_and_what_stays_empty_is_said_once(
+    server: OrgServer, database: Database, tmp_path: Path
+) -> None:
+    server.org.hide("Task", "CallDisposition")
+    with structlog.testing.capture_logs() as logs:
+        async with at_work(server, database, tmp_path) as worker:
+            for place in range(2):
+                await talked(database, f"{place}.1", worker.settings)
+                await until_written(server, place + 1)
+            assert await database.read(salesforce_state.instance) == server.settings()["login_url"]
+            await worker.until(lambda told: told["up"])
+        assert "Task.CallDisposition is hidden" in str(await worker.kept())
+    assert len(events(logs, "a field of Tasks is left out")) == 1
+
+
+async def test_a_call_does_not_wait_for_the_next_round(
+    server: OrgServer, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "BETWEEN", 0.05)
+    async with at_work(server, database, tmp_path, sync_interval=3600) as worker:
+        await worker.until(lambda told: told["up"])
+        for place in range(2):
+            await talked(database, f"{place}.1", worker.settings)
+            await until_written(server, place + 1)
+        asked = [target for _, target, _ in server.requests if "/Task/describe" in target]
+        assert len(asked) == 1
+        server.faults.add("refused", times=None, path="composite/sobjects", code="SERVER_UNAVAILABLE")
+        await talked(database, "2.1", worker.settings)
+        await asyncio.to_thread(server.wait_for, "POST .*composite/sobjects", 3)
+        server.faults.clear()
+        worker.exchange.asked("sync", {})  # what failed between two rounds waits for the next one
+        await until_written(server, 3)
+
+
+async def until_written(server: OrgServer, count: int) -> None:
+    async with asyncio.timeout(LONG):
+        while len(list(server.org.query("SELECT Id FROM Task"))) < count:
+            await asyncio.sleep(0.05)
 
 
 async def test_salesforce_away_is_said_once_and_mended_by_itself(

@@ -5,160 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import shutil
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agi_server.calls.directory import Rule, RuleKind
-from agi_server.calls.numbers import Number, NumberState
 from agi_server.errors import SalesforceDown, SalesforceLimitError
 from agi_server.salesforce import outbox as delivery
 from agi_server.salesforce.client import Client
-from agi_server.salesforce.outbox import Delivered, deliver
-from agi_server.salesforce.sync import synchronise
+from agi_server.salesforce.outbox import Delivered
 from agi_server.salesforce.verdicts import LONGEST_PAUSE, TRIES, Verdict, judge, pause
-from agi_server.settings import Settings
 from storage import outbox, salesforce_state, sync
-from storage.blacklist import add_rule, remove_rule
-from storage.contacts import ContactRow, find_or_insert, prepare, store
-from storage.database import Database
-from storage.migrate import migrate
-from tests.org.records import Org
-from tests.org.server import OrgServer, running
+from storage.contacts import ContactRow, prepare, store
+from tests.salesforce.desk import NOW, NUMBER, Desk
 
-NOW = 1_800_000_000  # 2027-01-15T08:00:00Z
-NUMBER = 493023125000
 REF = "Ostiary_Id__c"
 MANY = 600
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "ostiary.db"
-    asyncio.run(migrate(f"sqlite+aiosqlite:///{path}"))
-    return path
-
-
-@pytest.fixture
-def org() -> Iterator[Org]:
-    with_persons = Org(person_accounts=True)
-    with closing(with_persons):
-        yield with_persons
-
-
-@pytest.fixture
-def server(org: Org) -> Iterator[OrgServer]:
-    with running(org) as started:
-        yield started
-
-
-@pytest.fixture
-async def desk(template: Path, tmp_path: Path, org: Org, server: OrgServer) -> AsyncIterator[Desk]:
-    shutil.copy(template, tmp_path / "ostiary.db")
-    database = await Database.open(f"sqlite+aiosqlite:///{tmp_path / 'ostiary.db'}")
-    made = Desk(tmp_path, org, server, database)
-    yield made
-    for client in made.clients:
-        client.close()
-    await database.close()
-
-
-@dataclass
-class Desk:
-    """An Ostiary, as far as the outbox is concerned, and the org it writes to."""
-
-    directory: Path
-    org: Org
-    server: OrgServer
-    database: Database
-    now: int = NOW
-    clients: list[Client] = field(default_factory=list)
-
-    def settings(self, **changed: Any) -> Settings:
-        section = self.server.settings() | {"timeout": 20, "blacklist_field": "Blacklisted__c"} | changed
-        return Settings.model_validate(
-            {
-                "storage": {"state_directory": self.directory},
-                "routing": {"timezone": "Europe/Lisbon"},
-                "salesforce": section,
-            }
-        )
-
-    async def deliver(self, **changed: Any) -> Delivered:
-        settings = self.settings(**changed)
-        client = Client(settings.salesforce, self.directory)
-        self.clients.append(client)
-        return await deliver(self.database, client, settings, now=lambda: self.now)
-
-    async def synchronise(self) -> None:
-        settings = self.settings()
-        client = Client(settings.salesforce, self.directory)
-        self.clients.append(client)
-        self.now += 1  # what Salesforce was told in the second of its answer may not be in it
-        outcome = await synchronise(self.database, client, settings, now=lambda: self.now)
-        assert not outcome.errors
-
-    async def call(
-        self, data: str = "", *, number: int = 0, did: str = "", name: str = "", local: str = ""
-    ) -> int:
-        """A caller of whom a contact is made; return its id."""
-        ani = Number(NumberState.ANONYMOUS)
-        if number or local:
-            state = NumberState.E164 if number else NumberState.LOCAL
-            ani = Number(state, number, local or str(number), local or f"+{number}")
-
-        async def job(conn: AsyncConnection) -> int:
-            found = await find_or_insert(
-                conn, data=data, ani=ani, database="crm", now=self.now, did=did, name=name
-            )
-            assert found.inserted
-            return found.id
-
-        return await self.database.write(job)
-
-    async def calls(self, keys: Sequence[str]) -> list[int]:
-        return await asyncio.gather(
-            *(self.call(key, number=NUMBER + place) for place, key in enumerate(keys))
-        )
-
-    def query(self, sql: str, *values: object) -> list[Any]:
-        with closing(sqlite3.connect(self.directory / "ostiary.db")) as connection:
-            rows = connection.execute(sql, values).fetchall()
-            connection.commit()
-            return rows
-
-    def waiting(self, columns: str = "id") -> list[Any]:
-        return self.query(f"SELECT {columns} FROM outbox ORDER BY id")
-
-    def records(self, sobject: str = "Contact", *fields: str) -> list[dict[str, Any]]:
-        rows = self.org.query(f"SELECT {', '.join(fields or ('Id',))} FROM {sobject} ORDER BY Id")
-        return [{name: value for name, value in row.items() if name != "attributes"} for row in rows]
-
-    def writes(self) -> int:
-        return sum("composite/sobjects" in target for _, target, _ in self.server.requests)
-
-    async def block(self, number: str) -> None:
-        rule = Rule(id=0, kind=RuleKind.EXACT, pattern=number)
-        await self.database.write(lambda conn: add_rule(conn, rule, who="cli:eva", now=self.now))
-
-    async def unblock(self, number: str) -> None:
-        async def job(conn: AsyncConnection) -> int:
-            return await remove_rule(
-                conn, kind=RuleKind.EXACT, pattern=number, did="", allow=False, who="cli:eva", now=self.now
-            )
-
-        assert await self.database.write(job) == 1
 
 
 async def test_a_call_becomes_a_contact(desk: Desk) -> None:

@@ -212,6 +212,29 @@ async def test_progress_is_told(sync: Sync) -> None:
 # --- fields of the admin
 
 
+async def test_who_must_not_be_called(sync: Sync) -> None:
+    await sync.in_step()
+    query = "SELECT salesforce_id FROM contacts WHERE do_not_call ORDER BY 1"
+    assert sync.rows(query) == []
+    made = [
+        sync.org.create("Contact", {"LastName": "Still", "Phone": "+49 30 1234567", "DoNotCall": True}),
+        sync.org.create(
+            "Lead", {"LastName": "Ruhe", "Company": "x", "Phone": "+49 30 1234568", "DoNotCall": True}
+        ),
+    ]
+    sync.clock.forward(minutes=5)
+    await sync.in_step()
+    assert sync.rows(query) == [(each,) for each in sorted(made)]
+    sync.org.update("Contact", made[0], {"DoNotCall": False})
+    sync.clock.forward(minutes=5)
+    await sync.in_step()
+    assert sync.rows(query) == [(made[1],)]
+    sync.org.hide("Lead", "DoNotCall")  # what is not told stays as it was
+    sync.clock.forward(minutes=5)
+    await sync.in_step()
+    assert sync.rows(query) == [(made[1],)]
+
+
 async def test_vips(sync: Sync) -> None:
     sync.configure(vip_field="vip__c")
     sync.org.update("Contact", one := contact_of_any(sync), {"VIP__c": True})

@@ -8,8 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agi_server.errors import InputError, SettingsError
-from agi_server.salesforce.templates import DEFAULT_FIELDS, VARIABLES, check, check_fields, render
-from agi_server.settings import CreateEntry, Salesforce
+from agi_server.salesforce.templates import (
+    DEFAULT_FIELDS,
+    RECORD_VARIABLES,
+    TASK_VARIABLES,
+    VARIABLES,
+    check,
+    check_fields,
+    check_task,
+    render,
+)
+from agi_server.settings import CreateEntry, Salesforce, Tasks
 
 VALUES = {
     "Number": "+4930123456",
@@ -84,6 +93,48 @@ def test_what_is_accepted_has_every_variable_replaced(names: list[str | None]) -
     template = "|".join("[[" if name is None else f"[{name}]" for name in names)
     check(template)
     assert render(template, VALUES) == "|".join("[" if name is None else VALUES[name] for name in names)
+
+
+# As in "CRM template XML description" of 3CX: ReportCall, ReportChat.
+OF_3CX = """
+    Number CallType CallDirection Name EntityId EntityType Agent AgentFirstName AgentLastName AgentEmail Duration
+    DurationTimespan DateTime CallStartTimeLocal CallStartTimeUTC CallEstablishedTimeLocal CallEstablishedTimeUTC
+    CallEndTimeLocal CallEndTimeUTC QueueExtension Transcription Summary Sentiment RecordingUrl RecordingHyperLink
+    LineBreak FoundRecordCount Contact::ContactID Contact::FirstName Contact::LastName ChatMessages ChatStartTimeUTC
+    ChatEndTimeUTC Email
+"""
+
+
+def test_every_variable_of_3cx_may_be_in_a_task() -> None:
+    for name in OF_3CX.split():
+        check_task(f"[{name}]")
+        assert render(f"<[{name}]>", {name: "x"}) == "<x>"
+        assert name in RECORD_VARIABLES
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("[Key]", "there is no [Key]"),  # of contacts
+        ("[Agnt]", "did you mean [Agent]?"),
+        ('[[CallStartTimeUTC].ToString("yyyy-MM-dd")]', "3CX's methods"),
+        ('[[[DurationTimespan].get_TotalSeconds()].ToString("F0")]', "3CX's methods"),
+        ("[Name", "not closed"),
+    ],
+)
+def test_what_a_task_cannot_say(template: str, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_task(template)
+    assert told in str(caught.value)
+    with pytest.raises(ValueError, match="cannot be used"):
+        Tasks(inbound_text=template)
+
+
+@given(st.lists(st.sampled_from(TASK_VARIABLES), max_size=6), st.text(max_size=10))
+def test_a_task_has_every_variable_replaced(names: list[str], value: str) -> None:
+    template = "|".join(f"[{name.swapcase()}]" for name in names)
+    check_task(template)
+    assert render(template, dict.fromkeys(TASK_VARIABLES, value)) == "|".join(value for _ in names)
 
 
 @pytest.mark.parametrize(

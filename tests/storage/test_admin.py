@@ -110,7 +110,7 @@ async def test_hits_add_up(database: Database) -> None:
 
 ANA = Agent(
     id=0, name="Ana", extension="201", email="Ana@Example.com", salesforce_user_id="005A", hours="Mo-Fr 09:00-17:00",
-    timezone="Europe/Lisbon", absent_until=7, ring_seconds=15, fallback="600",
+    timezone="Europe/Lisbon", absent_until=7, ring_seconds=15, fallback="600", pop="answer",
 )  # fmt: skip
 
 
@@ -141,6 +141,7 @@ async def test_an_agent_is_known_by_the_extension(database: Database, query: Que
         (Agent(id=0, name="B", extension="202", timezone="Mars/X"), "Mars/X"),
         (Agent(id=0, name="B", extension="202", delegate=99), "99"),
         (replace(ANA, delegate=1), "their own delegate"),
+        (replace(ANA, pop="always"), "'always'; expected one of ringing, answer, off"),
     ],
 )
 async def test_an_agent_that_cannot_be_is_refused(database: Database, agent: Agent, message: str) -> None:

@@ -178,6 +178,16 @@ def test_every_question_of_a_call_uses_an_index(path: Path, statement: str) -> N
     assert not [step for step in plan if re.match("SCAN|.*TEMP B-TREE", step)], plan
 
 
+def test_what_a_phone_does_is_found_by_keys(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {storage.directory.AGENT_STATE}", ("101", 5))
+        plan = [row[3] for row in rows]
+    assert plan[:2] == [
+        "SEARCH s USING PRIMARY KEY (extension=?)",
+        "SEARCH p USING PRIMARY KEY (pbx=?)",
+    ]
+
+
 # --- policy
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agi_server.calls.directory import Rule, RuleKind
+from agi_server.calls.record import Leg, Record, Transfer, Way
 from agi_server.errors import ConflictError, NotFoundError
+from agi_server.settings import Tasks
+from storage import live_calls, tasks
 from storage.aliases import absorb
 from storage.blacklist import add_rule
 from storage.calls import record_calls
@@ -21,6 +24,9 @@ from storage.database import Database
 from storage.erasure import CALLS, Erased, erase, erase_number
 from storage.history import assign
 from storage.people import NewContact, change_contact, create_contact
+from storage.recordings import Recorded
+from storage.records import tell
+from storage.schema import chats, dials, metadata
 from storage.sync import forget
 from tests.storage.conftest import NOW, Query, e164, local, log_of
 
@@ -90,15 +96,103 @@ async def furnish(database: Database) -> tuple[int, int]:
             "('token:x', 'k2', '', 201, '{}', '{}')"
         )
         await conn.exec_driver_sql("INSERT INTO flagged_numbers VALUES ('+493023125010', ?)", (person,))
+        await conn.exec_driver_sql(
+            "INSERT INTO unread_numbers (salesforce_id, field, kind, text) VALUES ('003', 'Fax', "
+            "'Contact', 'quittenbaum')"
+        )
+        await conn.exec_driver_sql("UPDATE contact_aliases SET salesforce_id = '003' WHERE id = ?", (twin,))
+        await conn.exec_driver_sql(
+            "INSERT INTO switchboards (prefix, contact_id, main) VALUES (4930231250, ?, ?)", (person, MINE)
+        )
+        await in_touch(conn, person, other)
         return person, other
 
     return await database.write(job)
 
 
+async def in_touch(conn: AsyncConnection, person: int, other: int) -> None:
+    """Have a person chat, be dialled, be on the line, and have a part in a call of another."""
+    mine = {"started_at": NOW, "ended_at": NOW, "messages": [[NOW, "Zacharina Quittenbaum", "buzz"]]}
+    lines = [[NOW, "Otto", "ask Zacharina Quittenbaum"], [NOW, "Otto", "hello"]]
+    empty: dict[str, Any] = {"number": None, "number_text": "", "email": "", "contact_id": None}
+    await conn.execute(
+        chats.insert(),
+        [
+            empty | mine | {"id": "chat-by-id", "contact_id": person},
+            empty | mine | {"id": "chat-by-number", "number": MINE},
+            empty | mine | {"id": "chat-by-text", "number_text": "030 / 23125010"},
+            empty | mine | {"id": "chat-by-email", "email": "ZQ@quitten.example"},
+            empty | mine | {"id": "chat-of-other", "contact_id": other, "messages": lines},
+        ],
+    )
+    dial = {"agent": "101", "asked_at": NOW, "who": "user:ana", "state": "ended", "changed_at": NOW}
+    none = {"number": None, "contact_id": None}
+    await conn.execute(
+        dials.insert(),
+        [
+            dial | none | {"id": "dial-by-id", "number_text": "", "contact_id": person},
+            dial | none | {"id": "dial-by-text", "number_text": "+493023125010"},
+            dial | none | {"id": "dial-of-other", "number_text": "+49407654321"},
+        ],
+    )
+    states = {
+        "1.1": {"caller": "03023125010"},
+        "1.2": {"name": "Zacharina Quittenbaum"},
+        "1.3": {"caller": "0407654321"},
+    }
+    await live_calls.keep(conn, "berlin", states)
+    common: dict[str, Any] = {"pbx": "berlin", "started_at": NOW, "ended_at": NOW + 9, "way": Way.INBOUND}
+    away = Transfer(kind="blind", at=NOW, by="101", to="030 23125010")
+    leg = Leg(number="0049 30 23125010", began_at=NOW)
+    told = [
+        Record(
+            **common, linkedid="9.1", number="+493023125010", recording="in-03023125010.wav",
+            legs=(leg,), transfers=(away,),
+        ),
+        Record(
+            **common, linkedid="9.2", number="+49407654321", recording="in-0407654321-to-03023125010.wav",
+            legs=(Leg(number="+49407654321", began_at=NOW), leg), transfers=(away,),
+        ),
+    ]  # fmt: skip
+    for each in told:
+        call_id = await tell(conn, each, tasks=Tasks(), region="DE", decided=None, now=NOW)
+        await tasks.made(conn, f"follow-up:{call_id}", f"00T{call_id}", closed=False, now=NOW)
+    await conn.exec_driver_sql("UPDATE calls SET contact_id = ? WHERE id = 'berlin-9.2'", (other,))
+    await record_calls(conn, [call("part", number=MINE, uniqueid="9.1"), call("named", uniqueid="9.1")])
+    await tasks.want(conn, "chat:chat-by-id", due=NOW, now=NOW)
+
+
+# Tables that never hold anything of a caller or a contact.
+IMPERSONAL = {
+    "agent_states", "agents", "call_channels", "dids", "invitations", "owners", "pbx_states", "positions", "revisions",
+    "salesforce_state", "sessions", "settings", "sync_seen", "tokens", "users",
+}  # fmt: skip
+
+
+def personal(path: Path) -> set[str]:
+    """Return the tables that tell of the person, or that exist only for them."""
+    with closing(sqlite3.connect(path)) as connection:
+        return {
+            table
+            for table in metadata.tables
+            for row in connection.execute(f"SELECT * FROM {table}")
+            if any(secret in str(row).casefold() for secret in SECRETS)
+            or table in {"contact_aliases", "tasks"}
+        }
+
+
+async def count(recordings: Sequence[Recorded]) -> int:
+    return len(recordings)
+
+
 async def test_nothing_is_left_of_a_person(database: Database, path: Path, query: Query) -> None:
     person, other = await furnish(database)
-    erased = await erase(database, person, who="user:ana", now=NOW + 9)
-    assert erased == Erased(contacts=1, calls=4, audit=6, outbox=1, rules=1)
+    assert personal(path) | IMPERSONAL == {*metadata.tables}, (
+        "put a person into the new table, or say why not"
+    )
+    assert not personal(path) & IMPERSONAL
+    erased = await erase(database, person, who="user:ana", now=NOW + 9, delete=count)
+    assert erased == Erased(contacts=1, calls=7, audit=6, outbox=1, rules=1, chats=4, dials=2, recordings=2)
     await database.close()
     with closing(sqlite3.connect(path)) as connection:
         tables = [
@@ -119,7 +213,20 @@ async def test_nothing_is_left_of_a_person(database: Database, path: Path, query
     assert query("SELECT count(*) FROM contact_search('other')") == [(1,)]
     query("INSERT INTO contact_search (contact_search) VALUES ('integrity-check')")
     assert query("SELECT name FROM accounts") == [("Acme",)]
-    assert query("SELECT contact_id FROM outbox") == [(other,)]
+    assert query("SELECT contact_id, key FROM outbox ORDER BY id") == [
+        (other, None),
+        (None, "call:berlin-9.2"),
+        (None, "follow-up:berlin-9.2"),
+    ]
+    assert query("SELECT key FROM tasks") == [("follow-up:berlin-9.2",)]
+    assert query("SELECT id, messages ->> '$[0][2]', messages ->> '$[1][2]' FROM chats") == [
+        ("chat-of-other", "", "hello")
+    ]
+    assert query("SELECT id FROM dials") == [("dial-of-other",)]
+    assert query("SELECT linkedid FROM live_calls") == [("1.3",)]
+    assert query(
+        "SELECT legs ->> '$[0].number', legs ->> '$[1].number' FROM calls WHERE id = 'berlin-9.2'"
+    ) == [("+49407654321", "")]
     assert query("SELECT key FROM replies") == [("k2",)]
     assert query("SELECT pattern, reason FROM blacklist") == [("+4930999", "")]
 
@@ -206,7 +313,7 @@ async def test_many_calls_go_a_few_at_a_time(
         return result
 
     monkeypatch.setattr(Database, "write", counted)
-    assert (await erase(database, person, who="user:ana", now=NOW)).calls == 2 * CALLS + 4
+    assert (await erase(database, person, who="user:ana", now=NOW)).calls == 2 * CALLS + 7
     assert max(writes) <= CALLS
 
 

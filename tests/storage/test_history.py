@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import sqlite3
+from contextlib import closing
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -15,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 import storage.history
 from agi_server.calls.call import TraceStep
+from agi_server.calls.record import Leg, LegOutcome, Transfer
 from agi_server.errors import InputError, NotFoundError
 from storage.aliases import absorb
 from storage.calls import record_calls
@@ -32,6 +36,8 @@ from storage.history import (
     to_call_back,
     top_callers,
 )
+from storage.past_calls import past_calls
+from storage.tasks import made
 from tests.storage.conftest import NOW, Query
 
 HOUR = NOW // 3600 * 3600
@@ -62,15 +68,43 @@ async def test_a_call_is_shown_with_everything(database: Database, query: Query)
     row = call(
         "a", uniqueid="1.2", number=4930555, number_text="030555", name="Ana then", did="100", trunk="t", contact_id=5,
         rung="exact", verdict="block", reason="exact", rule_id=3, routed_to="101", answered_by="102",
-        disposition="answer", seconds=7, ended_at=NOW, direction="inbound",
+        disposition="answer", seconds=7, ended_at=NOW, direction="inbound", pbx="berlin", linkedid="1.1",
+        answered_at=NOW - 7, queue="600", recording="a.wav", told_by="ami",
     )  # fmt: skip
     trace = [["number", "e164", "possible", "+4930555"], ["screen", "block"]]
-    await record(database, row | {"trace": trace})
+    leg = Leg(extension="102", via="queue", began_at=NOW - 9.5, outcome=LegOutcome.ANSWERED)
+    away = Transfer(kind="blind", at=NOW - 1.5, by="102", to="103")
+    more = {"trace": trace, "legs": [asdict(leg), {"odd": 1}], "transfers": [asdict(away), "x"]}
+    await record(database, row | more)
+    await database.write(partial(made, key="call:a", salesforce_id="00T1", closed=True, now=NOW))
     steps = (TraceStep("number", "e164", "possible", "+4930555"), TraceStep("screen", "block"))
-    expected = CallRow(**row, trace=steps, contact_name="Ana now")
+    expected = CallRow(
+        **row, trace=steps, contact_name="Ana now", legs=(leg,), transfers=(away,), task_id="00T1"
+    )
     assert await database.read(lambda conn: get_call(conn, "a")) == expected
     assert await database.read(lambda conn: calls(conn, CallFilter(), limit=5)) == ([expected], "")
     assert await database.read(lambda conn: get_call(conn, "b")) is None
+    await record(database, call("part", part_of="a"))
+    assert await database.read(lambda conn: get_call(conn, "part")) == expected
+
+
+async def test_a_part_of_a_call_is_shown_nowhere(database: Database, query: Query) -> None:
+    columns: dict[str, Any] = {"number": 1, "ended_at": NOW, "contact_id": 5, "routed_to": "101"}
+    await record(database, call("a", **columns))
+    await record(
+        database, call("b", 1, part_of="a", verdict="block", **columns), call("c", 2, part_of="a", **columns)
+    )
+    query("UPDATE calls SET verdict = 'allow' WHERE id = 'c'")
+    for wanted in (CallFilter(), CallFilter(number=1), CallFilter(contact_id=5), CallFilter(agent="101")):
+        assert await ids(database, wanted) == ["a"]
+    end = HOUR + 3600
+    assert await database.read(lambda conn: by_hour(conn, HOUR, end)) == [Hour(HOUR, 1, 0)]
+    assert await database.read(lambda conn: by_verdict(conn, HOUR, end)) == {"allow": 1}
+    (caller,) = await database.read(lambda conn: top_callers(conn, HOUR, end, limit=5))
+    assert (caller.count, caller.last_at) == (1, HOUR)
+    assert [row.id for row in await database.read(lambda conn: to_call_back(conn, HOUR, limit=5))] == ["a"]
+    with closing(sqlite3.connect(database.path)) as connection:
+        assert [each.id for each in past_calls(connection, 0, 9)] == ["a"]
 
 
 async def test_a_trace_that_is_none_hides_nothing(database: Database) -> None:
@@ -83,13 +117,15 @@ ROWS = [
     call("b", 10, number=4930111, number_text="+4930111", verdict="block", reason="exact", contact_id=5),
     call("c", 20, number=4930222, direction="outbound", answered_by="201", rung="exact", name="50 % off_"),
     call("d", 30, number_text="4567", contact_id=6, did="200"),
+    call("e", 40, direction="internal", routed_to="301"),
 ]
+LEGS = {"a": [["202", ""], ["20", ""]], "e": [["301", ""], ['3"01', ""], ["", "4930111"]]}
 
 
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
-        (CallFilter(), "dcba"),
+        (CallFilter(), "edcba"),
         (CallFilter(text="muñoz"), "a"),
         (CallFilter(text="ANA"), "a"),
         (CallFilter(text="111"), "ba"),
@@ -105,9 +141,15 @@ ROWS = [
         (CallFilter(direction="outbound"), "c"),
         (CallFilter(did="200"), "d"),
         (CallFilter(agent="201"), "ca"),
+        (CallFilter(agent="202"), "a"),
+        (CallFilter(agent="20"), "a"),
+        (CallFilter(agent="2"), ""),
+        (CallFilter(agent='3"01'), "e"),
+        (CallFilter(agent="4930111"), ""),
+        (CallFilter(direction="internal"), "e"),
         (CallFilter(reason="exact"), "b"),
         (CallFilter(rung="exact"), "c"),
-        (CallFilter(since=HOUR + 10), "dcb"),
+        (CallFilter(since=HOUR + 10), "edcb"),
         (CallFilter(until=HOUR + 10), "ba"),
         (CallFilter(since=HOUR + 10, until=HOUR + 20, direction="inbound"), "b"),
     ],
@@ -119,7 +161,9 @@ async def test_filters(
     monkeypatch.setattr(storage.history, "SCAN", scan)
 
     async def furnish(conn: AsyncConnection) -> None:
-        await record_calls(conn, ROWS)
+        for row in ROWS:
+            legs = [Leg(extension=one, number=other, began_at=NOW) for one, other in LEGS.get(row["id"], ())]
+            await record_calls(conn, [row | {"legs": [asdict(leg) for leg in legs]}])
         await conn.exec_driver_sql("INSERT INTO contacts (id, name) VALUES (5, 'x'), (6, 'y')")
         await absorb(conn, 6, 5)
 
@@ -214,6 +258,21 @@ async def test_whose_call_it_was(database: Database, query: Query) -> None:
                     conn, call_id, contact, who="x", now=NOW
                 )  # type: ignore[misc]
             )
+
+
+async def test_its_tasks_follow_who_it_was(database: Database, query: Query) -> None:
+    await record(database, call("a"), call("b"))
+    await record(database, call("c", part_of="a"))
+    query("INSERT INTO contacts (id, name) VALUES (5, 'Ana')")
+    await database.write(partial(made, key="call:a", salesforce_id="00T1", closed=True, now=NOW))
+    query("INSERT INTO outbox (kind, key, ref, payload) VALUES ('x', 'follow-up:a', 'follow-up:a', '{}')")
+    for call_id in "bcc":  # of b nothing was made, nor is it to be
+        await database.write(partial(assign, call_id=call_id, contact_id=5, who="user:x", now=NOW))
+    assert query("SELECT key, next_attempt_at FROM outbox WHERE ref IS NULL ORDER BY key") == [
+        ("call:a", NOW),
+        ("follow-up:a", NOW),
+    ]
+    assert query("SELECT contact_id FROM calls ORDER BY id") == [(5,), (5,), (None,)]
 
 
 async def test_counts(database: Database, query: Query) -> None:

@@ -44,7 +44,34 @@ async def test_what_is_due_comes_oldest_first(database: Database, query: Query) 
 async def test_a_row_is_what_was_put_in(database: Database, query: Query) -> None:
     number = add(query, 7, NOW, name="Ana", phone="+49301")
     (row,) = await database.read(lambda conn: outbox.due(conn, NOW, 1))
-    assert row == (number, "contact", 7, {"name": "Ana", "phone": "+49301"}, NOW, 0, NOW, "", None, False)
+    assert row == (
+        number,
+        "contact",
+        7,
+        {"name": "Ana", "phone": "+49301"},
+        NOW,
+        0,
+        NOW,
+        "",
+        None,
+        False,
+        None,
+    )
+
+
+async def test_an_older_row_of_the_key_holds_the_others_back(database: Database, query: Query) -> None:
+    first, second, other, without = (add(query, None) for _ in range(4))
+    for number, key in ((first, "call:a"), (second, "call:a"), (other, "call:b")):
+        query("UPDATE outbox SET key = ? WHERE id = ?", key, number)
+    assert await due(database) == [first, other, without]
+    await database.write(lambda conn: outbox.park(conn, first, "no such field"))
+    assert await due(database) == [other, without]
+    shown = await database.read(lambda conn: outbox.list_rows(conn, 9))
+    assert [row.key for row in shown] == ["call:a", "call:a", "call:b", None]
+    (page, _) = await database.read(lambda conn: outbox.page_rows(conn, parked=True, limit=9))
+    assert [row.key for row in page] == ["call:a"]
+    await database.write(lambda conn: outbox.drop(conn, [first], "ana", NOW))
+    assert await due(database) == [second, other, without]
 
 
 async def test_an_older_row_of_the_contact_holds_the_others_back(database: Database, query: Query) -> None:

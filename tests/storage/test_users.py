@@ -21,6 +21,7 @@ from storage.users import (
     list_users,
     remove_user,
     set_disabled,
+    set_extension,
     set_password,
     set_role,
 )
@@ -43,6 +44,26 @@ async def role_with(database: Database, name: str, password: str) -> str | None:
 def noted(query: Query) -> list[tuple[str, Any, Any]]:
     rows = query("SELECT what, before, after FROM audit ORDER BY id")
     return [(what, json.loads(before), json.loads(after)) for what, before, after in rows]
+
+
+async def test_which_phone_is_whose(database: Database, query: Query) -> None:
+    await add(database, "ana")
+
+    async def put(extension: str, name: str = "ana") -> str:
+        await database.write(lambda conn: set_extension(conn, name, extension, **BY))
+        (user,) = await database.read(list_users)
+        return user.extension
+
+    (user,) = await database.read(list_users)
+    assert user.extension == ""
+    assert [await put(each) for each in (" 101 ", "101", "PJSIP/101", "")] == ["101", "101", "PJSIP/101", ""]
+    assert [what for what, *_ in noted(query)] == ["users.add", *["users.extension"] * 3]
+    assert noted(query)[1][1:] == ({"name": "ana", "extension": ""}, {"name": "ana", "extension": "101"})
+    for wrong in ("1 2", "1\u20282", "1\x00", "1" * 33):
+        with pytest.raises(InputError, match="no extension"):
+            await put(wrong)
+    with pytest.raises(NotFoundError):
+        await put("101", "ben")
 
 
 async def test_a_user_logs_in_with_the_password_only(database: Database, query: Query) -> None:

@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agi_server.calls.call import Decision
 from agi_server.errors import DirectoryError
 from agi_server.events.hub import Hub
+from agi_server.events.screen import Desk
 from agi_server.settings import Settings
 from agi_server.settings_file import load_settings, storage_url
 from agi_server.web.access import Scope
@@ -67,6 +68,8 @@ class Recorder:
     answers: list[dict[str, Any]] = field(default_factory=list)
     ends: list[dict[str, Any]] = field(default_factory=list)
     syncs: list[dict[str, bool]] = field(default_factory=list)
+    dials: list[dict[str, Any]] = field(default_factory=list)
+    hung_up: list[str] = field(default_factory=list)
     parts: dict[str, str] = field(
         default_factory=lambda: {"fastagi": "ok", "directory": "ok", "journal": "ok"}
     )
@@ -95,6 +98,12 @@ class Recorder:
 
     def synchronise(self, *, full: bool, accept_removals: bool) -> None:
         self.syncs.append({"full": full, "accept_removals": accept_removals})
+
+    def dial(self, order: Mapping[str, Any]) -> None:
+        self.dials.append(dict(order))
+
+    def hang_up(self, dial_id: str) -> None:
+        self.hung_up.append(dial_id)
 
     async def metrics(self) -> str:
         self._check()
@@ -215,12 +224,14 @@ async def open_front(
         exits.push_async_callback(database.close)
         reader = SqliteDirectory(sqlite_path(storage_url(settings)), settings)
         exits.callback(reader.close)
+        hub = Hub(clock)
+        hub.desk = Desk(reader, BASE, clock=clock)
         services = Services(
             settings=settings,
             database=database,
             directory=reader,
             server=server,
-            events=Hub(clock),
+            events=hub,
             counts=Counts(),
             clock=clock,
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agi_server.calls.directory import Agent
+from agi_server.calls.directory import POPS, Agent
 from agi_server.errors import InputError, NotFoundError
 from agi_server.web.access import Actor, Needs, Scope
 from agi_server.web.api.answers import (
@@ -34,6 +34,7 @@ EXTENSION = r"^[A-Za-z0-9_@+&-][A-Za-z0-9_@.+&-]*$"
 DIALLABLE = r"^[A-Za-z0-9_/@.+&-]*$"
 
 Extension = Annotated[str, Path(max_length=80, pattern=EXTENSION, description="The agent's extension.")]
+Pop = Literal["ringing", "answer", "off"]
 Read = Annotated[Actor, Depends(Needs(Scope.READ))]
 Admin = Annotated[Actor, Depends(Needs(Scope.ADMIN))]
 
@@ -58,6 +59,7 @@ class AgentValues(Document):
         pattern=DIALLABLE,
         description="What to dial when nobody answers; empty: as the DID says.",
     )
+    pop: Pop = Field(default="ringing", description="When a caller is put on the agent's screen.")
 
 
 class AgentDocument(BaseModel):
@@ -72,6 +74,7 @@ class AgentDocument(BaseModel):
     delegate: str | None
     ring_seconds: int
     fallback: str
+    pop: Pop
     absent_until: str | None
 
 
@@ -173,6 +176,7 @@ def document(agent: Agent, extension_of: Mapping[int, str]) -> dict[str, Any]:
         "delegate": extension_of.get(agent.delegate),
         "ring_seconds": agent.ring_seconds,
         "fallback": agent.fallback,
+        "pop": agent.pop if agent.pop in POPS else POPS[0],
         "absent_until": show_time(agent.absent_until),
     }
 

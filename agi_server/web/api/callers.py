@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel
 
+from agi_server import recordings
 from agi_server.calls.call import Call, Decision, Rung
 from agi_server.calls.decide import decide
 from agi_server.calls.document import document
@@ -54,7 +56,13 @@ async def erase(services: Use, actor: Keeper, number: Number) -> Response:
     normalised = normalise(number, services.directory.policy().default.region)
     if not normalised.digits:
         raise InputError(f"{number!r} is no number: of anonymous callers there is nothing to erase")
-    erased = await erase_number(services.database, normalised, who=actor.who, now=int(services.clock()))
+    erased = await erase_number(
+        services.database,
+        normalised,
+        who=actor.who,
+        now=int(services.clock()),
+        delete=partial(recordings.erase, settings=services.settings),
+    )
     return json_answer(erased._asdict())
 
 

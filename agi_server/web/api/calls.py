@@ -8,10 +8,12 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agi_server.calls.call import Direction, Rung
+from agi_server.calls.call import Rung
 from agi_server.calls.numbers import normalise
+from agi_server.calls.record import Leg
 from agi_server.errors import InputError, NotFoundError
 from agi_server.events.schemas import Step
+from agi_server.recordings import TYPES
 from agi_server.web.access import Actor, Needs, Scope
 from agi_server.web.api.answers import (
     LARGEST,
@@ -24,8 +26,20 @@ from agi_server.web.api.answers import (
     show_time,
 )
 from agi_server.web.paging import Asked, Listed, Paging
+from agi_server.web.recordings import send_recording
 from agi_server.web.services import Services, Use
-from storage.history import CallFilter, CallRow, assign, by_hour, by_verdict, calls, get_call, top_callers
+from storage.follow_ups import dismiss
+from storage.history import (
+    CallFilter,
+    CallRow,
+    assign,
+    by_hour,
+    by_verdict,
+    calls,
+    get_call,
+    to_call_back,
+    top_callers,
+)
 
 router = APIRouter(prefix="/calls", tags=["calls"])
 
@@ -38,13 +52,37 @@ DAY: Final = 24 * 3600
 LONGEST: Final = 93 * DAY  # of statistics: they read every call of that time
 
 
+class LegOut(BaseModel):
+    """One phone's part in a call: `extension` of one of ours, else `number`; `held` is seconds on hold."""
+
+    extension: str
+    number: str
+    via: str = Field(description="caller, dial, queue, pickup, transfer, conference, park, click")
+    queue: str
+    began_at: str
+    answered_at: str | None
+    ended_at: str | None
+    held: int
+    outcome: str = Field(description="answered, no answer, busy, elsewhere, cancelled, failed")
+
+
+class TransferOut(BaseModel):
+    """A call that was handed on, `by` and `to` extensions, or a number outside."""
+
+    kind: str = Field(description="blind or attended")
+    at: str
+    by: str
+    to: str
+
+
 class CallOut(BaseModel):
     """A call; `ended_at` null: it goes on, or nobody told; `seconds` were spoken."""
 
     id: str
     uniqueid: str
-    direction: str
+    direction: str = Field(description="inbound, outbound, internal")
     started_at: str
+    answered_at: str | None
     ended_at: str | None
     number: str
     number_sent: str
@@ -61,11 +99,25 @@ class CallOut(BaseModel):
     answered_by: str
     disposition: str
     seconds: int | None
+    queue: str = Field(description="The queue that it went through; empty: none.")
+    pbx: str = Field(description="Which PBX told of it; empty: none did.")
+    told_by: str = Field(
+        description=(
+            "Who told how it went: ami, cdr, ended (the dialplan, HTTP), glimpse (AMI, which was cut off while it "
+            "rang); empty: nobody."
+        )
+    )
+    recording: bool = Field(description="There is a recording: GET /calls/{call_id}/recording.")
+    task_url: str | None = Field(
+        description="Its Task in Salesforce; null: there is none yet, or none is known."
+    )
 
 
 class TracedCall(CallOut):
-    """A call and how its decision came about."""
+    """A call, whose phones had a part in it, and how its decision came about."""
 
+    legs: list[LegOut]
+    transfers: list[TransferOut]
     trace: list[Step]
 
 
@@ -114,10 +166,10 @@ async def list_calls(
     number: Annotated[str, Query(max_length=100, description="A number in any spelling.")] = "",
     contact_id: Annotated[int, Query(ge=0, le=LARGEST)] = 0,
     verdict: Literal["allow", "block"] | None = None,
-    direction: Direction | None = None,
+    direction: Literal["inbound", "outbound", "internal"] | None = None,
     did: Text = "",
     agent: Annotated[
-        str, Query(max_length=100, description="Extension: routed to it, or answered by it.")
+        str, Query(max_length=100, description="Extension: routed to it, or it had a part in the call.")
     ] = "",
     reason: Text = "",
     rung: Rung | None = None,
@@ -180,10 +232,40 @@ async def count(
     return json_answer(await services.database.read(job))
 
 
+@router.get("/to-call-back", response_model=Listed[CallOut], responses=problems())
+async def list_to_call_back(
+    services: Use,
+    _: Reader,
+    *,
+    days: Annotated[int, Query(ge=1, le=90)] = 7,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    """List the last missed call of each caller with whom nobody has spoken since, the newest first; one page."""
+    since = int(services.clock()) - days * DAY
+    rows = await services.database.read(lambda conn: to_call_back(conn, since, limit=limit))
+    return json_answer({"items": [_shown(services, row) for row in rows], "next": None})
+
+
 @router.get("/{call_id}", response_model=TracedCall, responses=problems(404))
 async def show(services: Use, _: Reader, call_id: CallId) -> Response:
     """Return a call with the trace of its decision."""
-    return json_answer(_traced(await services.database.read(lambda conn: _call(conn, call_id))))
+    call = await services.database.read(lambda conn: _call(conn, call_id))
+    return json_answer(_traced(services, call))
+
+
+@router.get(
+    "/{call_id}/recording",
+    response_class=Response,
+    responses=problems(404)
+    | {
+        200: {"description": "The sound.", "content": {type_: {} for type_ in sorted({*TYPES.values()})}},
+        206: {"description": "The piece of it that the header Range asks for."},
+        416: {"description": "There is no such piece."},
+    },
+)
+async def recording(services: Use, actor: Reader, call_id: CallId) -> Response:
+    """Return the recording of a call, or a part of it (Range); who listens is in the audit log."""
+    return await send_recording(services, actor, call_id)
 
 
 @router.put("/{call_id}/contact", response_model=TracedCall, responses=problems(404))
@@ -194,7 +276,15 @@ async def assign_contact(services: Use, actor: Keeper, call_id: CallId, given: C
         await assign(conn, call_id, given.contact_id, who=actor.who, now=int(services.clock()))
         return await _call(conn, call_id)
 
-    return json_answer(_traced(await services.database.write(job)))
+    return json_answer(_traced(services, await services.database.write(job)))
+
+
+@router.post("/{call_id}/settled", status_code=204, response_class=Response, responses=problems(404))
+async def settled(services: Use, actor: Keeper, call_id: CallId) -> Response:
+    """Say that nobody need call back; the Task to do so is closed."""
+    now = int(services.clock())
+    await services.database.write(lambda conn: dismiss(conn, call_id, who=actor.who, now=now))
+    return Response(status_code=204)
 
 
 async def list_of(services: Services, wanted: CallFilter, page: Asked) -> dict[str, Any]:
@@ -202,7 +292,7 @@ async def list_of(services: Services, wanted: CallFilter, page: Asked) -> dict[s
     rows, after = await services.database.read(
         lambda conn: calls(conn, wanted, limit=page.limit, after=page.after)
     )
-    return {"items": [_shown(row) for row in rows], "next": after or None}
+    return {"items": [_shown(services, row) for row in rows], "next": after or None}
 
 
 async def _call(conn: AsyncConnection, call_id: str) -> CallRow:
@@ -220,13 +310,14 @@ def _number(services: Services, text: str) -> int:
     return number.e164
 
 
-def _shown(row: CallRow) -> dict[str, Any]:
+def _shown(services: Services, row: CallRow) -> dict[str, Any]:
     """Return a call as CallOut has it."""
     return {
         "id": row.id,
         "uniqueid": row.uniqueid,
         "direction": row.direction,
         "started_at": show_time(row.started_at) or "",
+        "answered_at": show_time(row.answered_at),
         "ended_at": show_time(row.ended_at),
         "number": f"+{row.number}" if row.number else "",
         "number_sent": row.number_text,
@@ -243,8 +334,34 @@ def _shown(row: CallRow) -> dict[str, Any]:
         "answered_by": row.answered_by,
         "disposition": row.disposition,
         "seconds": row.seconds,
+        "queue": row.queue,
+        "pbx": row.pbx,
+        "told_by": row.told_by,
+        "recording": bool(row.recording) and services.settings.recordings.directory is not None,
+        "task_url": services.events.desk.task_url(row.task_id) or None,
     }
 
 
-def _traced(row: CallRow) -> dict[str, Any]:
-    return _shown(row) | {"trace": [step._asdict() for step in row.trace]}
+def _traced(services: Services, row: CallRow) -> dict[str, Any]:
+    return _shown(services, row) | {
+        "legs": [_leg(leg) for leg in row.legs],
+        "transfers": [
+            {"kind": each.kind, "at": show_time(int(each.at)) or "", "by": each.by, "to": each.to}
+            for each in row.transfers
+        ],
+        "trace": [step._asdict() for step in row.trace],
+    }
+
+
+def _leg(leg: Leg) -> dict[str, Any]:
+    return {
+        "extension": leg.extension,
+        "number": leg.number,
+        "via": leg.via,
+        "queue": leg.queue,
+        "began_at": show_time(int(leg.began_at)) or "",
+        "answered_at": show_time(int(leg.answered_at or 0)),
+        "ended_at": show_time(int(leg.ended_at or 0)),
+        "held": round(leg.held),
+        "outcome": leg.outcome,
+    }

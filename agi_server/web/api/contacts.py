@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from agi_server import recordings
 from agi_server.errors import NotFoundError
 from agi_server.web.access import Actor, Needs, Scope
 from agi_server.web.api.answers import Document, Id, Line, Yes, json_answer, problems, show_time
@@ -112,6 +114,9 @@ class ErasedOut(BaseModel):
     audit: int
     outbox: int
     rules: int
+    chats: int
+    dials: int
+    recordings: int
 
 
 @router.get("", response_model=Listed[FoundOut], responses=problems())
@@ -191,7 +196,13 @@ async def remove(services: Use, actor: Keeper, contact_id: Id, if_match: IfMatch
     """
     if if_match is not None:
         require(if_match, _tag(await services.database.read(lambda conn: _card(conn, contact_id))))
-    erased = await erase(services.database, contact_id, who=actor.who, now=int(services.clock()))
+    erased = await erase(
+        services.database,
+        contact_id,
+        who=actor.who,
+        now=int(services.clock()),
+        delete=partial(recordings.erase, settings=services.settings),
+    )
     return json_answer(erased._asdict())
 
 

@@ -30,6 +30,7 @@ from storage.users import (
     list_users,
     remove_user,
     set_disabled,
+    set_extension,
     set_role,
 )
 
@@ -38,6 +39,7 @@ router = APIRouter(tags=["users"])
 Admin = Annotated[Actor, Depends(Needs(Scope.ADMIN))]
 Known = Annotated[Actor, Depends(Needs(None))]
 Role = Literal["viewer", "operator", "admin"]
+Extension = Annotated[str, StringConstraints(max_length=32, pattern=r"^[A-Za-z0-9_/@.+&-]*$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=MOST, strip_whitespace=True)]
 
 
@@ -50,10 +52,11 @@ class NewUser(Document):
 
 
 class UserChange(Document):
-    """What is to change; null, or left out: nothing."""
+    """What is to change; null, or left out: nothing. An extension may be one without an agent, too."""
 
     role: Role | None = None
     disabled: Yes | None = None
+    extension: Extension | None = Field(default=None, description="Whose calls are theirs; empty: nobody's.")
 
 
 class UserDocument(BaseModel):
@@ -63,6 +66,7 @@ class UserDocument(BaseModel):
     name: str
     role: Role
     disabled: bool
+    extension: str
     created_at: str | None
 
 
@@ -134,7 +138,7 @@ async def change_(
     *,
     if_match: IfMatch = None,
 ) -> Response:
-    """Change what a user may do, which logs them out. The last admin who can log in stays one (409)."""
+    """Change what a user may do, which logs them out, or whose phone is theirs. The last admin stays one (409)."""
     now = int(use.clock())
 
     async def job(conn: AsyncConnection) -> User:
@@ -144,6 +148,8 @@ async def change_(
             await set_role(conn, user.name, values.role, who=actor.who, now=now)
         if values.disabled is not None:
             await set_disabled(conn, user.name, disabled=values.disabled, who=actor.who, now=now)
+        if values.extension is not None:
+            await set_extension(conn, user.name, values.extension, who=actor.who, now=now)
         return await _known(conn, id)
 
     return _answer(await change(use, job))
@@ -204,6 +210,7 @@ def _document(user: User) -> dict[str, object]:
         "name": user.name,
         "role": user.role,
         "disabled": user.disabled,
+        "extension": user.extension,
         "created_at": show_time(user.created_at),
     }
 

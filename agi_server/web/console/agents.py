@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from agi_server.calls.directory import Agent
+from agi_server.calls.directory import POPS, Agent
 from agi_server.calls.hours import at_work, find_zone, parse_hours
 from agi_server.calls.policy import Policy
 from agi_server.errors import InputError, NotFoundError
@@ -160,6 +160,7 @@ async def _form(
         theirs=theirs,
         policy=use.directory.policy(),
         longest_ring=LONGEST_RING,
+        pops=POPS,
     )
 
 
@@ -223,6 +224,7 @@ def _read(entry: Entry, policy: Policy, now: float, known: Agent | None) -> Agen
         delegate=entry.read("delegate", whole_number(0, LARGEST_ID), 0),
         ring_seconds=entry.read("ring_seconds", whole_number(0, LONGEST_RING), 0),
         fallback=entry.read("fallback", check_dialable, ""),
+        pop=entry.read("pop", _pop, "ringing"),
     )
 
 
@@ -243,6 +245,7 @@ def _entry(agent: Agent, policy: Policy) -> Entry:
             "delegate": str(agent.delegate or ""),
             "ring_seconds": str(agent.ring_seconds or ""),
             "fallback": agent.fallback,
+            "pop": agent.pop,
         }
     )
 
@@ -282,6 +285,12 @@ def _email(text: str) -> str:
     if text and _EMAIL.fullmatch(text) is None:
         raise InputError(f"{text!r} is no e-mail address; write e.g. ana@example.com")
     return text.lower()
+
+
+def _pop(text: str) -> str:
+    if text and text not in POPS:
+        raise InputError(f"{text!r} is no moment to show a caller; choose one of {', '.join(POPS)}")
+    return text or POPS[0]
 
 
 def _salesforce_user(text: str) -> str:

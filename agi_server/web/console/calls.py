@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agi_server.calls.directory import Rule, RuleKind
+from agi_server.calls.directory import Contact, Rule, RuleKind
 from agi_server.calls.screening import check_rule
-from agi_server.errors import ConflictError, InputError, NotFoundError
+from agi_server.errors import ConflictError, DirectoryError, InputError, NotFoundError
 from agi_server.web.access import Actor, Needs, Scope
 from agi_server.web.console.entry import LARGEST_ID, Entry, entry_of, whole_number
 from agi_server.web.console.languages import gettext_of
@@ -153,7 +153,10 @@ async def say_who(
         await use.database.write(job)
     except (InputError, ConflictError) as error:
         return await _call_page(request, actor, use, call_id, entry=entry, mistake=str(error))
-    return redirect(request, f"/calls/{quote(call_id)}", notice=_("It is noted who it was."))
+    notice = _("It is noted who it was.")
+    if use.settings.salesforce.enabled and use.settings.tasks.enabled:
+        notice = _("It is noted who it was; the call's Task in Salesforce follows.")
+    return redirect(request, f"/calls/{quote(call_id)}", notice=notice)
 
 
 def pattern_of(call: CallRow) -> str:
@@ -187,12 +190,14 @@ async def _call_page(
         if number:
             earlier, _ = await calls(conn, CallFilter(text=number), limit=EARLIER + 1, after="")
         found: list[Found] = []
+        contact = await get_contact(conn, call.contact_id) if call.contact_id else None
         if person and Scope.CONTACTS in actor.scopes:
             region = use.directory.policy().default.region
             found, _ = await search(conn, person, limit=PEOPLE, region=region)
         return {
             "call": call,
-            "contact": await get_contact(conn, call.contact_id) if call.contact_id else None,
+            "contact": contact,
+            "candidates": _candidates(use, call, contact.id if contact is not None else 0),
             "can_block": bool(pattern_of(call)),
             "earlier": [each for each in earlier if each.id != call.id][:EARLIER],
             "found": found,
@@ -208,8 +213,21 @@ async def _call_page(
         person=person,
         typed=entry or Entry({}),
         mistake=mistake,
+        task_url=use.events.desk.task_url(values["call"].task_id),
+        can_hear=use.settings.recordings.directory is not None,
         **values,
     )
+
+
+def _candidates(use: Services, call: CallRow, known: int) -> list[Contact]:
+    """Return who else has the number of a call."""
+    if not call.number:
+        return []
+    try:
+        found = use.directory.contacts_by_number(call.number)
+    except DirectoryError:
+        return []
+    return [contact for contact in found if contact.id != known]
 
 
 async def _known(conn: AsyncConnection, call_id: str) -> CallRow:

@@ -6,10 +6,12 @@ A contact that Salesforce had is gone from here when it is erased; its id goes o
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from agi_server import recordings
 from agi_server.blocking import pattern_of
 from agi_server.calls.numbers import normalise
 from agi_server.errors import ConflictError, InputError
@@ -38,7 +40,8 @@ async def erase_contact(request: Request, use: Use, actor: Keeper, contact_id: I
     entry = await entry_of(request)
     _check_sure(request, entry)
     if not entry.mistakes:
-        work = erase(use.database, contact_id, who=actor.who, now=int(use.clock()))
+        delete = partial(recordings.erase, settings=use.settings)
+        work = erase(use.database, contact_id, who=actor.who, now=int(use.clock()), delete=delete)
         if done := await _done(request, entry, work):
             return done
     return _ask(request, actor, entry, card=await _card(use, contact_id), contact_id=contact_id)
@@ -60,7 +63,8 @@ async def erase_caller(request: Request, use: Use, actor: Keeper) -> Response:
     _check_sure(request, entry)
     if not entry.mistakes:
         number = normalise(pattern, use.directory.policy().default.region)
-        work = erase_number(use.database, number, who=actor.who, now=int(use.clock()))
+        delete = partial(recordings.erase, settings=use.settings)
+        work = erase_number(use.database, number, who=actor.who, now=int(use.clock()), delete=delete)
         if done := await _done(request, entry, work):
             return done
     return _ask(request, actor, entry, number=pattern)

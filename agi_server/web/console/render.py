@@ -43,6 +43,7 @@ class Entry:
 _CALLS, _PEOPLE, _HOUSE = mark("Calls"), mark("Rules and people"), mark("Administration")
 NAVIGATION = (
     Entry("/", mark("Live calls"), Scope.READ, _CALLS),
+    Entry("/my-calls", mark("My calls"), Scope.READ, _CALLS),
     Entry("/calls", mark("Call history"), Scope.READ, _CALLS),
     Entry("/call-back", mark("To call back"), Scope.READ, _CALLS),
     Entry("/statistics", mark("Statistics"), Scope.READ, _CALLS),
@@ -63,7 +64,10 @@ NAVIGATION = (
 def page(
     request: Request, actor: Actor | None, template: str, *, status: int = 200, **values: object
 ) -> HTMLResponse:
-    """Return a page. Templates know, besides `values`: actor, csrf, may(scope), nav, notice, query(…), static(…)."""
+    """Return a page. Templates know, besides `values`: actor, csrf, may(scope), nav, notice, query(…), static(…).
+
+    `dials` says whether the reader may have phones call somebody.
+    """
     language = language_of(request)
     environment = _environment(language, services_of(request).settings.routing.timezone)
     notice = notices.take(request)
@@ -97,14 +101,16 @@ def local_path(path: str) -> str:
 
 def _context(request: Request, actor: Actor | None, language: str, notice: str) -> dict[str, Any]:
     scopes = actor.scopes if actor is not None else frozenset()
+    settings = services_of(request).settings
     return {
         "actor": actor,
         "csrf": actor.csrf if actor is not None else "",
         "may": lambda scope: Scope(scope) in scopes,
+        "dials": Scope.DIAL in scopes and bool(settings.ami.host) and settings.dialling.enabled,
         "nav": _navigation(request, actor),
         "notice": notice,
         "language": language,
-        "languages": LANGUAGES if services_of(request).settings.http.language == "auto" else {},
+        "languages": LANGUAGES if settings.http.language == "auto" else {},
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         "path": request.url.path,
         "query": _query(request),

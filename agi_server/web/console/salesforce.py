@@ -159,7 +159,7 @@ def _examined(use: Services) -> tuple[str, list[str]]:
 
     client = Client(use.settings.salesforce, use.settings.storage.state_directory)
     try:
-        return examine(client, use.settings.salesforce)
+        return examine(client, use.settings.salesforce, use.settings.tasks)
     except SalesforceError as error:
         raise InputError(str(error)) from error
     finally:

@@ -20,7 +20,7 @@ from agi_server.web.links import welcome_link
 from agi_server.web.services import Services, Use
 from storage.invitations import invite, invite_again
 from storage.tokens import add_token, list_tokens, remove_token
-from storage.users import list_users, remove_user, set_disabled, set_role
+from storage.users import list_users, remove_user, set_disabled, set_extension, set_role
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -61,6 +61,8 @@ async def _change(connection: AsyncConnection, entry: Entry, actor: Actor, now: 
     match entry["do"]:
         case "role":
             await set_role(connection, name, entry["role"], who=who, now=now)
+        case "extension":
+            await set_extension(connection, name, entry["extension"], who=who, now=now)
         case "disable" | "enable":
             disabled = entry["do"] == "disable"
             await set_disabled(connection, name, disabled=disabled, who=who, now=now)

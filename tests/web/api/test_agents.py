@@ -20,6 +20,7 @@ ANA = {
     "delegate": None,
     "ring_seconds": 0,
     "fallback": "",
+    "pop": "ringing",
     "absent_until": None,
 }
 
@@ -44,7 +45,13 @@ async def test_agents_are_listed_in_pages(front: Front) -> None:
 
 async def test_an_agent_is_added_changed_and_removed(front: Front) -> None:
     client = await front.client(Scope.ADMIN, Scope.READ)
-    wanted = {"name": "Béa \u2028<b>", "email": "Bea@Ostiary.example", "delegate": "101", "ring_seconds": 25}
+    wanted = {
+        "name": "Béa \u2028<b>",
+        "email": "Bea@Ostiary.example",
+        "delegate": "101",
+        "ring_seconds": 25,
+        "pop": "off",
+    }
     added = await client.put("/api/v1/agents/102", json=wanted, headers={"If-None-Match": "*"})
     assert added.status_code == 422  # a line is one line
     wanted["name"] = "Béa <b>"

@@ -43,6 +43,7 @@ async def test_what_waits_is_listed(waiting: Front) -> None:
         "error": "refused",
         "ref": None,
         "parked": True,
+        "key": None,
     }
     rest = (await client.get("/api/v1/outbox", params={"limit": 3, "cursor": page["next"]})).json()
     assert ([row["id"] for row in rest["items"]], rest["next"]) == ([4], None)

@@ -222,3 +222,13 @@ async def test_who_am_i(front: Front) -> None:
         "who": "token:token 0", "user": None, "role": None, "scopes": ["decide", "phonebook"],
     }  # fmt: skip
     assert (await (await front.client()).get("/api/v1/me")).status_code == 401
+
+
+async def test_a_user_is_given_an_extension(front: Front, admin: httpx.AsyncClient) -> None:
+    await front.user("ben", "operator")
+    path = f"/api/v1/users/{await id_of(admin, 'ben')}"
+    changed = await admin.patch(path, json={"extension": "101"})
+    assert (changed.status_code, changed.json()["extension"]) == (200, "101")
+    assert (await admin.patch(path, json={"disabled": False})).json()["extension"] == "101"
+    assert (await admin.patch(path, json={"extension": "1 0"})).status_code == 422
+    assert (await admin.patch(path, json={"extension": ""})).json()["extension"] == ""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agi_server.web.console.languages import LANGUAGES
-from tests.web.browser.conftest import HOSTILE, PASSWORD, Console, Visitor
+from tests.web.browser.conftest import HOSTILE, PASSWORD, TALK, Console, Visitor
 from tests.web.browser.pictures import shoot
 
 languages = pytest.mark.parametrize("language", LANGUAGES)
@@ -71,4 +71,65 @@ def test_a_caller_is_blocked_from_the_history(console: Console, visit: Any, lang
     form.locator("button").last.click()
     page.locator("main .notice").wait_for()
     assert console.call(number)["OSTIARY_ACTION"] == "block"
+    assert one.complaints == []
+
+
+@languages
+def test_who_calls_is_put_on_the_screen(console: Console, visit: Any, language: str) -> None:
+    console.phone("101", "free")
+    one: Visitor = visit("operator", language=language)
+    page = one.go("/my-calls?extension=101")
+    page.wait_for_selector("#state.on")
+    others = page.locator("#pops > li").count()  # of other tests: calls that go on
+    console.call("+351210000999", HOSTILE)  # somebody else's
+    told = console.call("+493023125010")
+    row = page.locator(f"#pops > li[data-call='{told['OSTIARY_CALL']}']")
+    row.wait_for()
+    assert "Ana Muñoz" in row.inner_text()
+    assert "Acme" in row.inner_text()
+    assert page.locator("#pops > li").count() == others + 1
+    assert "Ana Muñoz" in page.locator("#news").inner_text()
+    row.locator("summary").click()
+    assert row.locator(".trace li").count() > 3
+    if language == "en":
+        shoot(page, "screen-pop")
+    console.ended(told["OSTIARY_CALL"])
+    page.wait_for_selector(f"#pops > li.over[data-call='{told['OSTIARY_CALL']}']")
+    page.locator(f"#lists a[href='/calls/{told['OSTIARY_CALL']}']").first.wait_for()
+    row.locator("[data-link=call]").click()
+    page.wait_for_url(re.compile(f"/calls/{told['OSTIARY_CALL']}$"))
+    assert one.complaints == []
+
+
+def test_a_busy_agent_is_shown_a_caller_only_when_answering(console: Console, visit: Any) -> None:
+    one: Visitor = visit("operator")
+    page = one.go("/my-calls?extension=101")
+    page.wait_for_selector("#state.on")
+    console.phone("101", "busy")
+    silent = console.call("+493023125010")["OSTIARY_CALL"]
+    taken = console.call("+493023125010")["OSTIARY_CALL"]
+    console.answered(taken, "101")
+    page.locator(f"#pops > li[data-call='{taken}']").wait_for()
+    console.phone("101", "free")
+    rung = console.call("+493023125010")["OSTIARY_CALL"]
+    page.locator(f"#pops > li[data-call='{rung}']").wait_for()
+    assert page.locator(f"#pops > li[data-call='{silent}']").count() == 0
+    assert one.complaints == []
+
+
+PLAYED = """audio => new Promise((done, failed) => {
+  audio.onloadedmetadata = done;
+  audio.onerror = failed;
+  audio.load();
+  audio.preload = 'auto';
+  audio.muted = true;
+  audio.play().catch(() => {});
+})"""
+
+
+def test_a_recording_is_played(visit: Any) -> None:
+    one: Visitor = visit("viewer")
+    page = one.go(f"/calls/{TALK}")
+    page.locator("audio").evaluate(PLAYED)
+    assert 0.9 < page.locator("audio").evaluate("audio => audio.duration") < 1.1
     assert one.complaints == []

@@ -10,13 +10,21 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from agi_server.web.console.languages import LANGUAGES
-from tests.web.browser.conftest import Console, Visitor
+from tests.web.browser.conftest import TALK, Console, Visitor
 from tests.web.browser.pictures import shoot
 
 PAGES = (
     "/",
+    "/my-calls",
+    "/my-calls?extension=101",
     "/calls",
+    f"/calls/{TALK}",
     "/call-back",
+    "/call",
+    "/call?number=%2B493023125010",
+    "/call?number=%2B4930900900",
+    "/call/handler",
+    "/call/d1a1",
     "/statistics",
     "/trial",
     "/blacklist",

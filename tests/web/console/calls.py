@@ -9,8 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agi_server.calls.call import Call, Decision, Direction
 from agi_server.calls.decide import decide, decide_outgoing
+from agi_server.calls.record import Record
 from agi_server.journal import record_of
 from storage.calls import end_call, record_calls
+from storage.records import tell
 from tests.web.front import Front
 
 NAUGHTY = "<img src=x onerror=alert(1)>\u2028\u202e\x07\"'&"  # a name that a caller chose
@@ -34,3 +36,18 @@ async def journal(front: Front, id_: str, number: str, *, ago: int = 60, **more:
 
     await front.database.write(job)
     return decision
+
+
+async def converse(front: Front, linkedid: str, *, ago: int = 60, **more: Any) -> str:
+    """Have AMI tell of a conversation that began so many seconds ago and took 30; return the call's id."""
+    at = int(front.clock()) - ago
+    record = Record(
+        pbx="pbx", linkedid=linkedid, started_at=at, ended_at=at + 30, **{"number": "+34911234567"} | more
+    )
+
+    async def job(conn: AsyncConnection) -> str:
+        return await tell(
+            conn, record, tasks=front.settings.tasks, region="DE", decided=None, now=int(front.clock())
+        )
+
+    return await front.database.write(job)

@@ -20,6 +20,7 @@ WHOLE = {
     "delegate": "1",
     "ring_seconds": "25",
     "fallback": "900",
+    "pop": "answer",
 }
 
 
@@ -34,7 +35,7 @@ async def test_an_agent_is_added_changed_and_removed(front: Front) -> None:
     assert bo.email == "bo@ostiary.example"
     assert bo.salesforce_user_id == "005000000000301AAA"
     assert bo.absent_until == 2_130_055_200  # 10:00 UTC
-    assert (bo.delegate, bo.ring_seconds, bo.fallback) == (1, 25, "900")
+    assert (bo.delegate, bo.ring_seconds, bo.fallback, bo.pop) == (1, 25, "900", "answer")
     page = await client.get(f"/agents/{bo.id}")
     assert is_text_only(page)
     assert is_text_only(await client.get("/agents"))
@@ -65,6 +66,7 @@ async def test_mistakes_are_shown_at_their_fields(front: Front) -> None:
         "delegate": ["99", "x"],
         "ring_seconds": ["-1", "601"],
         "fallback": ["9 0"],
+        "pop": ["always"],
     }
     for path in ("/agents/new", "/agents/2"):
         for field, values in wrong.items():

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tests.web.console.calls import NAUGHTY, journal
+from agi_server.calls.record import Disposition, Leg, LegOutcome, Transfer, Way
+from agi_server.web.access import Scope
+from storage.people import NewContact, create_contact
+from storage.tasks import made
+from tests.web.console.calls import NAUGHTY, converse, journal
+from tests.web.console.pages import hidden, shown
 from tests.web.front import Front
 
 HTML = {"Accept": "text/html"}
@@ -34,6 +41,7 @@ async def filled(front: Front) -> None:
         ("text=%2B34911234567", ["who"]),
         ("text=mu%C3%B1", ["ana"]),
         ("direction=outbound", []),
+        ("direction=internal", []),
         ("from=2020-01-01&to=2020-01-02", []),
         ("from=2020-01-01", ["dark", "who", "bad", "ana"]),
     ],
@@ -185,3 +193,93 @@ async def test_a_contact_that_cannot_be_is_no_fault(front: Front, contact: str) 
     browser = await front.client_as("operator")
     answer = await browser.post("/calls/who/contact", data={"contact": contact})
     assert answer.status_code == 422
+
+
+async def test_a_conversation_is_shown_with_all_that_had_a_part_in_it(front: Front) -> None:
+    at = front.clock() - 60
+    legs = (
+        Leg(number="+34911234567", via="caller", began_at=at, answered_at=at, ended_at=at + 30),
+        Leg(
+            extension="101",
+            via="queue",
+            queue="sales",
+            began_at=at,
+            ended_at=at + 5,
+            outcome=LegOutcome.ELSEWHERE,
+        ),
+        Leg(
+            extension="200",
+            via="queue",
+            queue="sales",
+            began_at=at,
+            answered_at=at + 5,
+            ended_at=at + 20,
+            held=4,
+            outcome=LegOutcome.ANSWERED,
+        ),
+        Leg(extension=NAUGHTY, via="transfer", began_at=at, outcome=LegOutcome.BUSY),
+    )
+    call = await converse(
+        front,
+        "u1",
+        name=NAUGHTY,
+        queue="sales",
+        answered_by="200",
+        answered_at=at + 5,
+        seconds=25,
+        disposition=Disposition.ANSWERED,
+        legs=legs,
+        transfers=(Transfer(kind="attended", at=at + 20, by="200", to="101"),),
+        recording="x.wav",
+    )
+    answer = await (await front.client_as("viewer")).get(f"/calls/{call}")
+    page = shown(answer)
+    assert "<img src=x" not in answer.text
+    assert "Ana's agent (101) rung by a queue sales" in page
+    assert "answered elsewhere" in page
+    assert re.search(r"Reception \(200\) rung by a queue sales [\d:]+ 5 secs 11 secs 4 secs answered", page)
+    assert "handed on after asking, Reception (200) → Ana's agent (101)" in page
+    assert "Queue sales" in page
+    assert "PBX pbx" in page
+    assert "<audio" not in answer.text  # there is no directory to find it in
+
+
+async def test_internal_calls_are_found(front: Front) -> None:
+    await filled(front)
+    call = await converse(front, "u1", way=Way.INTERNAL, number="200", agent="101")
+    page = (await (await front.client_as("viewer")).get("/calls?direction=internal")).text
+    assert ids(page) == [call]
+
+
+async def test_a_call_with_a_task_leads_to_it(front: Front) -> None:
+    await journal(front, "a", "+34911234567")
+    await front.database.write(
+        partial(made, key="call:a", salesforce_id="00T000000000001AAA", closed=True, now=1)
+    )
+    browser, program = await front.client_as("viewer"), await front.client(Scope.READ)
+    assert "lightning" not in (await browser.get("/calls/a")).text
+    front.services.events.desk.instance = "https://acme.example"
+    link = "https://acme.example/lightning/r/Task/00T000000000001AAA/view"
+    assert f'href="{link}" target="_blank" rel="noopener noreferrer"' in (await browser.get("/calls/a")).text
+    assert (await program.get("/api/v1/calls/a")).json()["task_url"] == link
+
+
+async def test_who_has_the_number_is_offered_first(front: Front) -> None:
+    async def job(conn: AsyncConnection) -> list[int]:
+        new = [NewContact(name=name, phones=(("Phone", "+34911234567"),)) for name in ("Zoë", "<b>Bo</b>")]
+        return [
+            await create_contact(conn, each, region="DE", who="test", now=1, to_salesforce=False)
+            for each in new
+        ]
+
+    zoe, bo = await front.database.write(job)
+    await journal(front, "who", "+34911234567")
+    browser = await front.client_as("operator")
+    page = await browser.get("/calls/who")
+    assert sorted(hidden(page, "contact")) == sorted([str(zoe), str(bo)])
+    assert "Who has this number" in page.text
+    await browser.post("/calls/who/contact", data={"contact": str(bo)})
+    page = await browser.get("/calls/who")
+    assert hidden(page, "contact") == [str(zoe)]
+    assert "Who else has this number" in page.text
+    assert hidden(await (await front.client_as("viewer")).get("/calls/who"), "contact") == []

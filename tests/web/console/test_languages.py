@@ -111,7 +111,12 @@ def _texts(node: ast.expr) -> list[str]:
         return [str(node.value)]
     if not isinstance(node, ast.JoinedStr):
         return []  # made elsewhere: by a function, an error
-    filled = {"why": "the owner", "alike[0].kind": "Contact"}
+    filled = {
+        "why": "the owner",
+        "alike[0].kind": "Contact",
+        "_NOT_RUNG[state]": "is busy",
+        "nobody": "at work and free",
+    }
     parts = [
         str(part.value)
         if isinstance(part, ast.Constant)

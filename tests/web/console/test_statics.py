@@ -13,7 +13,13 @@ LARGEST = 40_000  # bytes of all static files together: a page and what it loads
 
 @pytest.mark.parametrize(
     ("name", "type_"),
-    [("style.css", "text/css"), ("live.js", "text/javascript"), ("icon.svg", "image/svg+xml")],
+    [
+        ("style.css", "text/css"),
+        ("live.js", "text/javascript"),
+        ("my_calls.js", "text/javascript"),
+        ("words.js", "text/javascript"),
+        ("icon.svg", "image/svg+xml"),
+    ],
 )
 async def test_files_may_be_kept_for_ever(front: Front, name: str, type_: str) -> None:
     answer = await (await front.client()).get(static_url(name))

@@ -80,3 +80,20 @@ async def test_every_scope_can_be_chosen(front: Front) -> None:
     shown = (await (await front.client_as("admin")).get("/users")).text
     for scope in Scope:
         assert f'name="scope" value="{scope}"' in shown
+
+
+async def test_a_user_is_given_an_extension(front: Front) -> None:
+    await front.user("viewer", "viewer")
+    admin = await front.client_as("admin")
+    form = {"do": "extension", "name": "viewer", "extension": "101"}
+    assert (await admin.post("/users", data=form)).status_code == 303
+    assert [*map(tuple, await front.rows("SELECT extension FROM users WHERE name = 'viewer'"))] == [("101",)]
+    assert (
+        'name="extension" size="8" maxlength="32" autocomplete="off" value="101"'
+        in (await admin.get("/users")).text
+    )
+    wrong = await admin.post("/users", data=form | {"extension": "1 2"})
+    assert wrong.status_code == 422
+    assert "no extension" in wrong.text
+    assert (await admin.post("/users", data=form | {"extension": ""})).status_code == 303
+    assert [*map(tuple, await front.rows("SELECT extension FROM users WHERE name = 'viewer'"))] == [("",)]

@@ -1,5 +1,4 @@
-// Live calls: shows events as they come. Texts come from the page's attributes; whatever an event holds is put into
-// the page as text, never as markup.
+// Live calls: shows events as they come; Words puts them into the page.
 "use strict";
 
 (() => {
@@ -9,61 +8,14 @@
   const state = document.getElementById("state");
   const news = document.getElementById("news");
   const none = document.getElementById("none");
-  const terms = JSON.parse(list.dataset.terms);
-  const sentences = JSON.parse(list.dataset.sentences).map(([pattern, text]) => [new RegExp(`^(?:${pattern})$`), text]);
+  const { term, step } = Words.of(list);
+  const { visible, put } = Words;
   const words = state.dataset;
   const most = Number(list.dataset.most);
   const clock = new Intl.DateTimeFormat(list.dataset.locale, { timeStyle: "medium", timeZone: list.dataset.zone });
   let source = null;
   let waiting = 0; // announcements are gathered, so that a busy hour does not talk without a pause
   let announced = "";
-
-  const term = (kind, token) => (terms[kind] || {})[token] || token;
-
-  function explain(detail) {
-    for (const [pattern, text] of sentences) {
-      const found = pattern.exec(detail);
-      if (found) {
-        return text.replace(/%\((\w+)\)s/g, (_, name) => {
-          const part = found.groups[name];
-          if (name === "kind" || name === "other_kind") return term("kind", part);
-          return name === "who" || name === "because" ? explain(part) : part;
-        });
-      }
-    }
-    return detail;
-  }
-
-  // Control characters as signs, as the server shows them.
-  const visible = (text) =>
-    String(text).replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (char) => {
-      const code = char.charCodeAt(0);
-      return code < 0x20 ? String.fromCharCode(0x2400 + code) : code === 0x7f ? "\u2421" : "\ufffd";
-    });
-
-  function put(row, slot, text) {
-    const place = row.querySelector(`[data-slot="${slot}"]`);
-    place.textContent = visible(text || "");
-    const fact = place.closest("[data-fact]");
-    if (fact) fact.hidden = !text;
-  }
-
-  function step(each) {
-    const item = document.createElement("li");
-    if (each.stage === "error" || each.outcome === "block") item.className = "bad";
-    const piece = (name, text, element = "span") => {
-      if (!text) return;
-      const made = document.createElement(element);
-      made.className = name;
-      made.textContent = visible(text);
-      item.append(made, " ");
-    };
-    piece("stage", term("stage", each.stage));
-    piece("outcome", term("outcome", each.outcome));
-    piece("detail", explain(each.detail));
-    piece("", each.personal, "bdi");
-    return item;
-  }
 
   function rowOf(id) {
     return [...list.children].find((row) => row.dataset.call === id);

@@ -1,0 +1,1 @@
+"""Asterisk's manager interface (AMI): calls as they happen, what phones do, and orders to dial."""

@@ -1,0 +1,1 @@
+"""Asterisk's own call records: what they tell of calls that nothing else told of."""

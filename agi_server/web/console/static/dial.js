@@ -1,0 +1,43 @@
+// How a call goes that was ordered by a click. The words come from the page's attributes.
+"use strict";
+
+(() => {
+  const card = document.getElementById("dial");
+  if (!card) return;
+  const words = JSON.parse(card.dataset.words);
+  const said = document.getElementById("said");
+
+  function show(told) {
+    if (told.id !== card.dataset.dial) return;
+    const failed = told.state === "failed";
+    said.textContent = (failed && words.reason[told.reason]) || words.state[told.state] || told.state;
+    said.className = failed ? "error" : "notice";
+    card.dataset.state = told.state;
+    const over = failed || told.state === "ended";
+    document.getElementById("going").hidden = over;
+    document.getElementById("again").hidden = !over;
+    return over;
+  }
+
+  async function ask() {
+    const answer = await fetch(`/api/v1/dials/${encodeURIComponent(card.dataset.dial)}`);
+    return answer.ok && show(await answer.json());
+  }
+
+  function connect() {
+    const source = new EventSource("/api/v1/events?types=call.progress");
+    source.addEventListener("call.progress", (event) => {
+      if (show(JSON.parse(event.data).data)) source.close();
+    });
+    // What happened before this stream began, or while it was broken.
+    source.onopen = async () => {
+      if (await ask()) source.close();
+    };
+    source.addEventListener("gap", ask);
+    source.onerror = () => {
+      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 10000);
+    };
+  }
+
+  connect();
+})();

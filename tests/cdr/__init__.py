@@ -1,0 +1,1 @@
+"""Tests of the PBX's own call records."""

@@ -1,0 +1,1 @@
+"""Tests of agi_server/tracking."""
