@@ -65,7 +65,7 @@ def call_values(
         "Trunk": call.trunk,
         "CallId": call.id,
         "Outcome": outcome_of(call),
-        "Details": _details(call, agents, around.zone),
+        "Details": _details(call, agents, around.zone) + (f"\nRecording: {recording}" if recording else ""),
     }
 
 

@@ -135,7 +135,7 @@ def test_the_variables_of_a_call() -> None:
         "Trunk": "provider",
         "CallId": "c/1",
         "Outcome": "answered",
-        "Details": "",
+        "Details": "\nRecording: https://ostiary.example/recordings/c%2F1",
     }
 
 
@@ -161,7 +161,7 @@ def test_every_variable_that_is_told_is_one_that_templates_may_have() -> None:
         ),
         ({"number": 0, "number_text": "0815"}, {"Number": "0815"}),
         ({"seconds": 100_000}, {"Duration": "27:46:40", "DurationTimespan": "1.03:46:40"}),
-        ({"recording": ""}, {"RecordingUrl": "", "RecordingHyperLink": ""}),
+        ({"recording": ""}, {"RecordingUrl": "", "RecordingHyperLink": "", "Details": ""}),
         ({"verdict": "block"}, {"Outcome": "blocked"}),
         ({"direction": "outbound"}, {"CallType": "Outbound"}),
         (
@@ -195,7 +195,7 @@ def test_the_details_of_a_call_that_went_round() -> None:
         leg("103", 36, 40, 70, via="transfer", outcome="answered"),
     ]
     transfers = [{"kind": "blind", "at": BEGAN + 35.5, "by": "101", "to": "103"}]
-    call = replace(CALL, legs=legs, transfers=transfers)
+    call = replace(CALL, legs=legs, transfers=transfers, recording="")
     assert call_values(call, ANA, AGENTS, AROUND)["Details"].split("\n") == [
         "",
         "09:00:01 Ben (102): queue sales, rang 00:00:04, elsewhere",
@@ -203,7 +203,7 @@ def test_the_details_of_a_call_that_went_round() -> None:
         "09:00:35 Ana Maria Bell (101) handed on to 103 (blind)",
         "09:00:36 103: spoke 00:00:30, transfer",
     ]
-    assert call_values(replace(CALL, legs=legs[:2]), ANA, AGENTS, AROUND)["Details"] == ""
+    assert call_values(replace(call, legs=legs[:2], transfers=()), ANA, AGENTS, AROUND)["Details"] == ""
 
 
 TEXTS = st.text(max_size=40)

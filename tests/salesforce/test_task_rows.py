@@ -67,7 +67,8 @@ async def test_an_answered_call(desk: Desk) -> None:
         "Id": task["Id"],
         "Subject": f"Call from Erika Muster +{NUMBER}",
         "Description": f"2027-01-15 07:58:21: +{NUMBER} Erika Muster called 4940, "
-        "answered by Ana Bell (101), 00:00:42.",
+        "answered by Ana Bell (101), 00:00:42.\n"
+        f"Recording: https://ostiary.example/recordings/{call}",
         "Status": "Completed",
         "Priority": "Normal",
         "ActivityDate": "2027-01-15",
