@@ -37,6 +37,12 @@ def test_every_part_says_where_it_goes(ostiary: Ostiary) -> None:
     assert "dialplan reload" in ostiary("dialplan", "asterisk").stdout
 
 
+def test_the_manager_s_user_is_printed_as_it_is_shipped(ostiary: Ostiary) -> None:
+    text = ostiary("dialplan", "manager").stdout
+    assert (folder() / "asterisk/manager.conf").read_text() in text
+    assert text.index("manager_custom.conf") < text.index("[ostiary]")
+
+
 def test_the_server_is_that_of_the_settings(ostiary: Ostiary, config: Path) -> None:
     listen = re.search(r'\[fastagi\]\nlisten = "(.*)"', config.read_text())
     assert listen is not None
