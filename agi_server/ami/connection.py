@@ -262,7 +262,8 @@ async def answer_to(protocol: Protocol, action: Mapping[str, Any], seconds: floa
     seconds = ANSWER_SECONDS if seconds is None else seconds
     answer = protocol.order(action)
     try:
-        return await asyncio.wait_for(answer, seconds)
+        async with asyncio.timeout(seconds):
+            return await answer
     except TimeoutError:
         raise PbxDown(f"no answer to {action['Action']} within {seconds:.0f} s", sent=True) from None
 

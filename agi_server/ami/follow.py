@@ -80,8 +80,11 @@ class Follower:
             if states != last:
                 await self._tell(("pbx", states))
                 last = states
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), REPORT)
+            with contextlib.suppress(
+                TimeoutError
+            ):  # wait_for() of Python 3.11 may swallow that we are cancelled
+                async with asyncio.timeout(REPORT):
+                    await self._changed.wait()
             self._changed.clear()
 
     def _extension(self, endpoint: str) -> str:

@@ -106,8 +106,11 @@ class Unwritten:
         """Write what comes, for ever."""
         failed = False
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._pause())
+            with contextlib.suppress(
+                TimeoutError
+            ):  # wait_for() of Python 3.11 may swallow that we are cancelled
+                async with asyncio.timeout(self._pause()):
+                    await self._wake.wait()
             await asyncio.sleep(GATHER)
             self._wake.clear()
             try:

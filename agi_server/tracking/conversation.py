@@ -60,7 +60,7 @@ class Conversation:
         self.answered_at: float | None = None
         self.answered_by = ""
         self.ended_at: float | None = None
-        self.unseen = False  # its end was: it was gone when we looked again
+        self.unseen = False  # a part of it was: somebody had come or gone when we looked again
         self.seconds = 0.0
         self.talking_since: float | None = None
         self.queue = ""

@@ -138,15 +138,15 @@ class House:
             talk.cause = cause
         self.hear(talk, at)
         self.changed(talk)
+        talk.unseen = talk.unseen or by_list
         if not talk.channels:
-            self._end(talk, at, unseen=by_list)
+            self._end(talk, at)
 
-    def _end(self, talk: Conversation, at: float, *, unseen: bool) -> None:
+    def _end(self, talk: Conversation, at: float) -> None:
         if talk.talking_since is not None:
             talk.seconds += max(0.0, at - talk.talking_since)
             talk.talking_since = None
         talk.ended_at = max(at, talk.started_at)
-        talk.unseen = unseen
         self._forget(talk)
         self.tell("ended", talk)
 

@@ -101,6 +101,7 @@ def _take_in(house: House, one: Mapping[str, str], at: float) -> None:
         house, one, since, uniqueid=uniqueid, linkedid=linkedid, state=state_of(one["ChannelState"])
     )
     talk = channel.conversation
+    talk.unseen = True
     if one["Application"] == "Queue" and not talk.queue:
         talk.queue = talk.waiting = text(one["ApplicationData"].partition(",")[0])
     if channel.person and channel.part is None and talk.origin != uniqueid and (was_dialled or talk.origin):

@@ -31,6 +31,7 @@ _PLAIN: Final = (
     "waiting",
     "recording",
     "parked",
+    "unseen",
     "handing",
     "origin",
     "originated",

@@ -258,3 +258,23 @@ def test_events_from_before_the_list_change_nothing_after_it() -> None:
     assert len(tracker) == 1
     assert {each.what for each in told} <= {"changed"}
     assert not tracker.oddities
+
+
+def test_who_did_not_see_a_phone_go_does_not_say_that_nobody_answered() -> None:
+    """The caller's channel outlives the talk, in its hang-up handler: it is all that is left when we look again."""
+    line = caller(1)
+    phone = Line("101", of=line)
+    tracker = Tracker("pbx", ours)
+    for event in (line.new(), phone.new(), calling(line, phone), phone.rings()):
+        tracker.event(event, 1.0)
+    tracker.resync([line.listed("AGI")], 3.0, 1.0)
+    (told,) = [each for each in tracker.event(line.hangup(), 4.0) if each.what == "ended"]
+    assert told.record.told_by == "glimpse"
+
+
+def test_who_saw_a_call_only_as_it_went_does_not_say_that_nobody_answered() -> None:
+    line = caller(2)
+    tracker = Tracker("pbx", ours)
+    tracker.resync([line.listed("AGI")], 3.0, 1.0)
+    (told,) = [each for each in tracker.event(line.hangup(), 4.0) if each.what == "ended"]
+    assert told.record.told_by == "glimpse"
