@@ -87,9 +87,7 @@ class MessageOut(BaseModel):
     text: str
 
 
-class ChatSummary(BaseModel):
-    """A chat without what was said; `ended_at` is the last message's, `messages` how many there are."""
-
+class _Chat(BaseModel):
     id: str
     channel: str
     direction: str
@@ -103,25 +101,17 @@ class ChatSummary(BaseModel):
     queue: str
     agent: str
     contact_id: int | None
+
+
+class ChatSummary(_Chat):
+    """A chat without what was said; `ended_at` is the last message's, `messages` how many there are."""
+
     messages: int
 
 
-class ChatOut(BaseModel):
+class ChatOut(_Chat):
     """A chat, whole."""
 
-    id: str
-    channel: str
-    direction: str
-    started_at: str
-    ended_at: str
-    number: str
-    number_sent: str
-    email: str
-    name: str
-    did: str
-    queue: str
-    agent: str
-    contact_id: int | None
     messages: list[MessageOut]
 
 
