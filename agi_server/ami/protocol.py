@@ -94,7 +94,8 @@ class Protocol(AMIProtocol):  # type: ignore[misc]  # panoramisk has no types
     def _take(self, message: dict[str, str]) -> None:
         order = self.responses.get(message.get("ActionID", ""))
         is_response = next(iter(message)) == "Response"
-        if order is not None and (is_response or order.responses):
+        # an answer and an event of its id may come at once
+        if order is not None and not order.future.done() and (is_response or order.responses):
             order.add(message)
         elif is_response:
             self._odd("answer to no question")

@@ -251,6 +251,21 @@ async def test_an_answer_is_a_response_and_no_event(fake: FakePbx) -> None:
         assert kept.events[0]["Response"] == "Failure"
 
 
+async def test_an_answer_and_an_event_of_its_id_may_come_at_once(fake: FakePbx) -> None:
+    fake.answers["Originate"] = None
+    async with followed(where(fake)) as kept:
+        await kept.up()
+        sent = asyncio.create_task(kept.connection.send({"Action": "Originate", "ActionID": "mine"}))
+        await fake.until(lambda: fake.seen["Originate"])
+        answer = block({"Response": "Success", "ActionID": "mine", "Message": "queued"})
+        event = {"Event": "OriginateResponse", "Privilege": "call,all", "ActionID": "mine"}
+        fake.raw(answer + block({**event, "Response": "Failure"}))
+        assert (await sent).message == "queued"
+        await kept.until(lambda: kept.events)
+        assert kept.events[0]["Response"] == "Failure"
+    assert fake.log_ins == 1
+
+
 async def test_an_action_is_sent_once_whatever_happens(fake: FakePbx) -> None:
     fake.answers["Originate"] = None
     async with followed(where(fake)) as kept:
