@@ -58,10 +58,7 @@ def attended(house: House, event: Mapping[str, str], at: float) -> None:
     one, two = known(house, event, "OrigTransferer"), known(house, event, "SecondTransferer")
     if one is None or two is None or event["Result"] != "Success":
         return
-    target = None
-    if has_snapshot(event, "TransferTarget"):
-        target = known(house, event, "TransferTarget")
-    to = _reached(target, one, two)
+    to = _reached(_target(house, event, (one, two)), one, two)
     talk = house.merge(one.conversation, two.conversation, "transfer", at)
     if to is not None and to.part is not None:
         to.part.via = "transfer"
@@ -127,6 +124,17 @@ def _who(channel: Channel) -> str:
     if channel.part is not None:
         return channel.part.number
     return channel.conversation.number if channel.uniqueid == channel.conversation.origin else ""
+
+
+def _target(house: House, event: Mapping[str, str], lines: tuple[Channel, Channel]) -> Channel | None:
+    """Return who takes the place of a transferer's `lines`: no longer named if with the transferee already."""
+    if has_snapshot(event, "TransferTarget"):
+        return known(house, event, "TransferTarget")
+    bridge = house.bridges.get(event.get("DestBridgeUniqueid", ""))
+    if bridge is None or not has_snapshot(event, "Transferee"):
+        return None
+    others = (*lines, known(house, event, "Transferee"))
+    return next((channel for channel in bridge.channels if channel not in others), None)
 
 
 def _reached(target: Channel | None, one: Channel, two: Channel) -> Channel | None:
