@@ -179,7 +179,7 @@ async def store_records(connection: AsyncConnection, records: Sequence[Record], 
             await count_hits(connection, hits)
     for _, kind, row in records:
         if kind == "answered":
-            await answer_call(connection, **row)
+            await answer_call(connection, **row, tasks=wanted_tasks(settings))
         elif kind == "ended":
             await conclude_call(connection, row, settings)
 

@@ -66,16 +66,24 @@ async def record_calls(
 
 
 async def answer_call(
-    conn: AsyncConnection, *, call_id: str = "", uniqueid: str = "", at: int, extension: str
+    conn: AsyncConnection,
+    *,
+    call_id: str = "",
+    uniqueid: str = "",
+    at: int,
+    extension: str,
+    tasks: Tasks | None = None,
 ) -> bool:
     """Note which extension answered a call; see `end_call` for which one is meant. Return whether there is one.
 
-    Of several the first counts: the others were handed the call.
+    Of several the first counts: the others were handed the call. `tasks` as in `end_call`: the call may have ended.
     """
     row = await _meant(conn, call_id, uniqueid) if extension else None
     if row is None or row["started_at"] > at:
         return False
-    await conversations.put(conn, row, claims.with_answer(row, at, extension))
+    after = claims.with_answer(row, at, extension)
+    if await conversations.put(conn, row, after) and tasks is not None and row["told_by"]:
+        await records.conclude(conn, after, tasks=tasks, now=row["ended_at"])
     return True
 
 

@@ -164,13 +164,31 @@ def with_answer(row: Row, at: int, extension: str) -> Row:
 
 
 def with_end(row: Row, *, ended_at: int, disposition: str, seconds: int, answered_by: str) -> Row:
-    """Return a row with how the call went, as the dialplan tells at its end."""
+    """Return a row with how the call went, as the dialplan tells at its end.
+
+    A conversation that was decided on twice may be told of twice: the last end counts.
+    """
     if rank(row["told_by"]) > rank("ended"):
         return row
+    merged = dict(row)
     told = {"ended_at": ended_at, "disposition": disposition, "seconds": seconds, "told_by": "ended"}
-    merged = {**row, **told}
+    if row["told_by"] != "ended" or [*told.values()] > [row[name] for name in told]:
+        merged |= told
     if answered_by:
-        merged |= {"answered_by": answered_by, "marks": _without(row, ANSWERED)}
+        by_another_end = row["answered_by"] if row["told_by"] == "ended" and not has(row, ANSWERED) else ""
+        merged |= {"answered_by": max(answered_by, by_another_end), "marks": _without(row, ANSWERED)}
+    return merged
+
+
+def with_news(row: Row, other: Row) -> Row:
+    """Return a row with what the dialplan told of another row's call, which turned out to be of this conversation."""
+    merged = row
+    if other["told_by"] == "ended":
+        by = "" if has(other, ANSWERED) else other["answered_by"]
+        end = {name: other[name] for name in ("ended_at", "disposition", "seconds")}
+        merged = with_end(merged, **end, answered_by=by)
+    if other["answered_at"] is not None and rank(other["told_by"]) <= rank("ended"):
+        merged = with_answer(merged, other["answered_at"], other["answered_by"])
     return merged
 
 

@@ -55,7 +55,7 @@ async def told_channels(conn: AsyncConnection, channels: Iterable[str]) -> set[s
     texts = as_json({*channels} - {""})
     query = (
         f"{_OF_CHANNELS} SELECT DISTINCT f.channel FROM found f JOIN calls k ON k.id = f.id JOIN calls m "  # noqa: S608
-        "ON m.id = CASE k.part_of WHEN '' THEN k.id ELSE k.part_of END WHERE m.told_by IN ('glimpse', 'cdr', 'ami')"
+        "ON m.id = CASE k.part_of WHEN '' THEN k.id ELSE k.part_of END WHERE m.linkedid <> ''"
     )
     return {row[0] for row in await ask(conn, query, texts, texts, texts)}
 

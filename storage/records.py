@@ -51,8 +51,8 @@ async def tell(
     else:
         after = before
         for other in rows:
-            # What one who sees more told apart stays apart.
-            if other is not before and claims.rank(other["told_by"]) <= rank:
+            # What one who sees more told apart stays apart; the dialplan, which tells of each decision, sees less.
+            if other is not before and claims.rank(other["told_by"]) <= max(rank, claims.rank("ended")):
                 after = await _absorb(conn, after, other)
         after = claims.with_told(after, told)
     await conversations.put(conn, before, after)
@@ -72,6 +72,7 @@ async def _absorb(conn: AsyncConnection, row: Row, other: Row) -> Row:
     """Make another row part of this one; return this one with what the other has to say."""
     await conversations.join(conn, other["id"], row["id"])
     await tasks_table.withdraw(conn, tasks_table.keys_of(other["id"]))
+    row = claims.with_news(row, other)
     return row if claims.has(other, claims.DECISION) else claims.with_decision(row, other)
 
 

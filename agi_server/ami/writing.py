@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agi_server.calls.directory import Directory
 from agi_server.calls.hindsight import decide_afterwards
 from agi_server.calls.record import Record
-from agi_server.conclusion import conclude
+from agi_server.conclusion import conclude, wanted_tasks
 from agi_server.journal import record_of
 from agi_server.settings import Settings
 from storage import agent_states, live_calls
@@ -61,7 +61,8 @@ async def write_answer(conn: AsyncConnection, answered: Answered, settings: Sett
     record, at = answered.record, int(answered.at)
     call_id = await _find(conn, record)
     if settings.journal.enabled and call_id and answered.extension == record.answered_by:
-        await answer_call(conn, call_id=call_id, at=at, extension=answered.extension)
+        tasks = wanted_tasks(settings)
+        await answer_call(conn, call_id=call_id, at=at, extension=answered.extension, tasks=tasks)
     return "call", "answered", {**_which(record, call_id), "at": at, "extension": answered.extension}
 
 

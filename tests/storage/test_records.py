@@ -452,7 +452,7 @@ def conversations(draw: st.DrawFn) -> dict[str, Step]:
         for number in range(draw(st.integers(0, 2))):
             at, extension = NOW + draw(st.integers(10, 19)), draw(SOME(["101", "102"]))
             steps[f"{call_id} answered {number}"] = partial(
-                answer_call, call_id=call_id, at=at, extension=extension
+                answer_call, call_id=call_id, at=at, extension=extension, tasks=TASKS
             )
         if draw(st.booleans()):
             steps[f"{call_id} ended"] = partial(
