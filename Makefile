@@ -21,7 +21,7 @@ demo: $(VENV)/dev.stamp
 test: $(VENV)/dev.stamp
 	tests/system-packages
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check $(CODE)

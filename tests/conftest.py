@@ -1,4 +1,4 @@
-"""In which order files are run."""
+"""In which order files are run (with pytest-xdist's --no-loadscope-reorder)."""
 
 from __future__ import annotations
 

@@ -176,6 +176,7 @@ def _step(call: _Call, epoll: select.epoll) -> bool:
         return False
     except OSError:
         pass  # the server closed first: no HANGUP for it
+    epoll.unregister(connection)  # a child just forked may hold it a moment longer, and so would epoll
     connection.close()
     return True
 

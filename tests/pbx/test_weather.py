@@ -171,7 +171,7 @@ def calls_while(
     for one in (through, taken, begun, queued, called):
         one.over()
     spoken = {name: until[one] - since[one] if one in until else 0.0 for name, one in by_name.items()}
-    seen = spoken | {"ended": away - since[ended]}
+    seen = spoken | {"ended": away - since[ended] - 1}  # when the PBX was heard of is noted in whole seconds
     seen |= {name: until[by_name[name]] - back for name in ("taken", "begun", "queued")}
     return {name: (seen[name], spoken[name]) for name in by_name}
 

@@ -180,7 +180,7 @@ def kill(
 ) -> psutil.Process:
     """Kill the worker that comes after `last` at a moment; the next one finds what comes `then` to be done."""
     part, often, within = MOMENTS[moment]
-    before = here.org.asked(part)
+    before = here.org.asked(part) if last else 0  # the first worker has begun already
     if moment == "write":
         here.org.do("fault", "slow", method="PATCH", seconds=UNWRITTEN)
     worker = until(lambda: here.worker_after(last), "another worker")
