@@ -267,7 +267,7 @@ async def test_a_script_that_never_ends() -> None:
 
 async def test_slow_loris() -> None:
     """Many peers that send a byte now and then are let go in time; meanwhile others are served."""
-    async with serving(environment_deadline=0.5, connections_per_peer=100) as running:
+    async with serving(environment_deadline=2, connections_per_peer=100) as running:
         crowd = [await running.connect() for _ in range(100)]
 
         async def trickle(peer: Peer) -> None:
