@@ -81,6 +81,12 @@ class CsvRows:
             if row.linkedid in linkedids
         ]
 
+    def newest(self) -> Row | None:
+        """Return the last row, None for an empty file. Raises OSError, InputError: it is none."""
+        data = _piece(self._path, self._path.stat().st_size, LONGEST)
+        lines = data.splitlines(keepends=True)[-1:]
+        return read_row(columns(lines[0]), self._zone) if lines else None
+
     def _rows(self, records: Sequence[bytes]) -> list[Row]:
         rows = []
         for record in records:

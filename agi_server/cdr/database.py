@@ -98,6 +98,14 @@ class TableRows:
                 for row in self._asked(connection, wanted[at : at + MOST_IDS])
             ]
 
+    def newest(self) -> Row | None:
+        """Return the last row of the last while, None where there is none. Raises SQLAlchemyError, InputError."""
+        with self._engine.connect() as connection:
+            rows = self._select(connection, time.time() - SHORT)
+        if self.bad and not rows:
+            raise InputError("its rows are none; cdr.table must name the table of call records")
+        return max(rows, key=lambda row: row.ended_at, default=None)
+
     def _asked(self, connection: Connection, linkedids: Sequence[str]) -> list[Row]:
         # The linkedid is that of the first channel, and says when it began.
         began = min(epoch_of(linkedid) or DAY for linkedid in linkedids)

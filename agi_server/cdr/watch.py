@@ -57,6 +57,10 @@ class Source(Protocol):
         """Return all rows of these conversations, those read before, too."""
         ...
 
+    def newest(self) -> Row | None:
+        """Return the last row there is, None where there is none lately, for `ostiary check`."""
+        ...
+
 
 Make = Callable[[], Source]
 
@@ -69,7 +73,7 @@ async def watch(settings: Settings, database: Database) -> None:
     directory = SqliteDirectory(database.path, settings)
     try:
         followers = [
-            Follower(name, make, settings, database, directory) for name, make in _sources(settings).items()
+            Follower(name, make, settings, database, directory) for name, make in sources(settings).items()
         ]
         await asyncio.gather(*(follower.run() for follower in followers))
         await asyncio.Event().wait()
@@ -77,17 +81,18 @@ async def watch(settings: Settings, database: Database) -> None:
         directory.close()
 
 
-def _sources(settings: Settings) -> dict[str, Make]:
+def sources(settings: Settings) -> dict[str, Make]:
+    """Return what makes each source of the PBX's own call records, by name; none where no journal is kept."""
     cdr = settings.cdr
     if not settings.journal.enabled:
         return {}
     zone = find_zone(cdr.timezone) if cdr.timezone else None
-    sources: dict[str, Make] = {}
+    found: dict[str, Make] = {}
     if cdr.csv_file is not None:
-        sources[f"cdr:{cdr.csv_file}"] = partial(CsvRows, cdr.csv_file, zone)
+        found[f"cdr:{cdr.csv_file}"] = partial(CsvRows, cdr.csv_file, zone)
     if url := cdr.url.get_secret_value():
-        sources[f"cdr:{describe(url)}#{cdr.table}"] = partial(TableRows, url, cdr.table, zone)
-    return sources
+        found[f"cdr:{describe(url)}#{cdr.table}"] = partial(TableRows, url, cdr.table, zone)
+    return found
 
 
 class Follower:

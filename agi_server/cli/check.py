@@ -48,6 +48,7 @@ def check(
         "Salesforce": parts.salesforce,
         "sync": sync_state.sync,
         "AMI": peers.ami,
+        "CDR": peers.cdr,
         "MQTT": peers.mqtt,
     }
     findings = run(examine(ctx, checks))

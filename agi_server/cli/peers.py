@@ -1,4 +1,4 @@
-"""Checks that talk to others: the running server, Asterisk's manager interface, the MQTT broker.
+"""Checks that talk to others: the running server, Asterisk's manager interface and call records, the MQTT broker.
 
 Every conversation ends within DEADLINE seconds, whatever the other side does.
 """
@@ -6,15 +6,22 @@ Every conversation ends within DEADLINE seconds, whatever the other side does.
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING
 
 from agi_server import __version__
 from agi_server.cli.finding import Finding, Verdict
-from agi_server.errors import OstiaryError, PbxDown, PbxRefusal, SettingsError
+from agi_server.errors import InputError, OstiaryError, PbxDown, PbxRefusal, SettingsError
 from agi_server.fastagi.client import ask
 from agi_server.fastagi.sockets import reach
 from agi_server.scripts import variables
 from agi_server.settings import Pbx, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agi_server.cdr.watch import Source
 
 DEADLINE = 5.0  # seconds
 
@@ -160,6 +167,47 @@ def _ami_hint(reason: str) -> str:
     if "is not AMI" in reason:
         return "ami.port is that of manager.conf: 5038 by default, 5039 with TLS (ami.tls)"
     return "manager.conf: enabled = yes, port and bindaddr"
+
+
+async def cdr(settings: Settings) -> Finding:
+    """Read the last of Asterisk's own call records, of each source."""
+    from agi_server.cdr.watch import sources  # noqa: PLC0415  # most machines have none to check
+
+    found = sources(settings)
+    if not found:
+        return Finding(Verdict.OFF, "cdr.csv_file and cdr.url are empty, or journal.enabled is false")
+    findings = [await _records(name.removeprefix("cdr:"), make) for name, make in found.items()]
+    return Finding(
+        max((finding.verdict for finding in findings), key=list(Verdict).index),
+        "; ".join(finding.text for finding in findings),
+        "; ".join(finding.hint for finding in findings if finding.hint),
+    )
+
+
+async def _records(name: str, make: Callable[[], Source]) -> Finding:
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # as above
+
+    try:
+        async with asyncio.timeout(DEADLINE):
+            last = await asyncio.to_thread(lambda: make().newest())
+    except FileNotFoundError:
+        hint = "Asterisk makes it with the first call: is cdr_csv.so loaded, and cdr.csv_file right?"
+        return Finding(Verdict.WARN, f"{name} is not there", hint)
+    except PermissionError:
+        return Finding(Verdict.FAIL, f"{name} may not be read", "add the user ostiary to the group asterisk")
+    except InputError as error:
+        hint = "cdr.conf: loguniqueid=yes and newcdrcolumns=yes"
+        return Finding(Verdict.FAIL, f"{name}: the last record cannot be read: {error}", hint)
+    except TimeoutError:
+        return Finding(Verdict.FAIL, f"{name} does not answer within {DEADLINE:.0f} s")
+    except (OSError, SQLAlchemyError) as error:
+        reason = str(getattr(error, "orig", None) or error)
+        hint = "cdr.url: host, user, password and database; the user needs SELECT"
+        return Finding(Verdict.FAIL, f"{name}: {reason}", hint)
+    if last is None:
+        return Finding(Verdict.OK, f"{name} can be read; no call lately")
+    ended = datetime.fromtimestamp(last.ended_at, UTC).astimezone()
+    return Finding(Verdict.OK, f"{name} can be read; the last call ended {ended:%F %T}")
 
 
 async def mqtt(settings: Settings) -> Finding:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -24,6 +24,7 @@ from agi_server import __version__
 from agi_server.ami import examine
 from agi_server.cli import parts, peers
 from agi_server.settings_file import load_settings
+from tests.cdr.samples import record
 from tests.cli.conftest import Ostiary
 from tests.house import free_port
 
@@ -67,6 +68,7 @@ def test_a_fresh_machine_warns_but_does_not_fail(ostiary: Ostiary, config: Path)
         "Salesforce": "off",
         "sync": "off",
         "AMI": "off",
+        "CDR": "off",
         "MQTT": "off",
     }
     assert "ostiary migrate" in verdicts["database"][1]
@@ -74,7 +76,7 @@ def test_a_fresh_machine_warns_but_does_not_fail(ostiary: Ostiary, config: Path)
 
 def test_one_line_a_part(ostiary: Ostiary) -> None:
     lines = ostiary("check").stdout.splitlines()
-    assert len(lines) == 14
+    assert len(lines) == 15
     assert [line.split()[0] for line in lines[:2]] == ["ok", "ok"]
     assert (
         len({line.index(part) for line, part in zip(lines, ("settings", "state", "disk"), strict=False)}) == 1
@@ -340,7 +342,7 @@ def test_nothing_but_the_findings_is_printed(config: Path, settings: Add, listen
     command = [sys.executable, "-m", "agi_server", "--config", str(config), "check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "")
-    assert len(done.stdout.splitlines()) == 14
+    assert len(done.stdout.splitlines()) == 15
 
 
 @pytest.mark.parametrize(
@@ -424,6 +426,48 @@ def test_nobody_at_the_ami_port(ostiary: Ostiary, settings: Add) -> None:
     verdict, text = found(ostiary, code=1)["AMI"]
     assert verdict == "FAIL"
     assert "cannot be reached" in text
+
+
+# --- CDR ---
+
+
+def test_a_file_of_call_records(ostiary: Ostiary, settings: Add, tmp_path: Path) -> None:
+    file = tmp_path / "Master.csv"
+    settings(f'[cdr]\ncsv_file = "{file}"\n')
+    verdict, text = found(ostiary)["CDR"]
+    assert (verdict, "first call" in text) == ("warn", True)
+    file.write_bytes(record("4930200001"))
+    verdict, text = found(ostiary)["CDR"]
+    assert (verdict, "the last call ended 20" in text) == ("ok", True)
+    cells = record("4930200002").decode().strip().split(",")
+    file.write_text(",".join(cells[:16]) + "\n")  # loguniqueid = no
+    verdict, text = found(ostiary, code=1)["CDR"]
+    assert (verdict, "loguniqueid=yes" in text) == ("FAIL", True)
+
+
+@pytest.mark.parametrize(
+    ("columns", "verdict", "word"),
+    [
+        ("calldate, duration, uniqueid, channel, disposition", "ok", "no call lately"),
+        ("calldate, uniqueid", "FAIL", "it has no channel, disposition, duration"),
+    ],
+)
+def test_a_table_of_call_records(
+    ostiary: Ostiary, settings: Add, tmp_path: Path, *, columns: str, verdict: str, word: str
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "cdr.db")) as opened:
+        opened.execute(f"CREATE TABLE cdr ({columns})")
+    settings(f'[cdr]\nurl = "sqlite:///{tmp_path}/cdr.db"\n')
+    said, text = found(ostiary, code=int(verdict == "FAIL"))["CDR"]
+    assert (said, word in text) == (verdict, True)
+
+
+def test_a_database_of_call_records_that_is_away(ostiary: Ostiary, settings: Add) -> None:
+    settings(f'[cdr]\nurl = "mysql+pymysql://reader:s3cret@127.0.0.1:{free_port()}/asteriskcdrdb"\n')
+    said, text = found(ostiary, code=1)["CDR"]
+    assert said == "FAIL"
+    assert "cdr.url" in text
+    assert "s3cret" not in text
 
 
 # --- MQTT ---
