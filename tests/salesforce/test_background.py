@@ -20,7 +20,7 @@ import structlog.testing
 
 from agi_server.calls.record import Record
 from agi_server.errors import SalesforceDown, SalesforceError, SalesforceRefusal
-from agi_server.salesforce import background
+from agi_server.salesforce import background, verdicts
 from agi_server.salesforce.background import LONGEST_LOGIN_PAUSE, LONGEST_PAUSE, STRETCH, Exchange
 from agi_server.salesforce.breaker import FAILURES
 from agi_server.salesforce.client import Client
@@ -168,6 +168,7 @@ async def test_a_call_does_not_wait_for_the_next_round(
     server: OrgServer, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background, "BETWEEN", 0.05)
+    monkeypatch.setattr(verdicts, "FIRST_PAUSE", 1)
     async with at_work(server, database, tmp_path, sync_interval=3600) as worker:
         await worker.until(lambda told: told["up"])
         for place in range(2):
