@@ -1,8 +1,13 @@
-"""In which order files are run (with pytest-xdist's --no-loadscope-reorder)."""
+"""In which order files are run (with pytest-xdist's --no-loadscope-reorder), and how properties are tested."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test fails by the clock: the machine may be slow and busy.
+settings.register_profile("ostiary", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ostiary")
 
 
 @pytest.hookimpl(trylast=True)

@@ -330,7 +330,7 @@ def test_a_failing_rule_book_blocks_nobody(directory: MemoryDirectory) -> None:
     assert decide(call(), directory, NOW).reason == "known"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     number=st.one_of(
         st.text(max_size=60), st.sampled_from(["+4930123456", "201", "anonymous", "+33123456789"])

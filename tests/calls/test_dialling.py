@@ -238,7 +238,7 @@ PLANS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=NUMBERS, plan=PLANS, region=st.sampled_from(["DE", "US", "GB", "IT"]))
 def test_nothing_else_is_ever_dialled(text: str, plan: dict[str, Any], region: str) -> None:
     found = look(text, directory(region), **plan)
@@ -254,7 +254,7 @@ def test_nothing_else_is_ever_dialled(text: str, plan: dict[str, Any], region: s
         assert found.text.startswith(plan["allow"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(number=st.integers(10**9, 10**12), more=st.lists(st.integers(1, 99), max_size=2))
 def test_deny_always_wins(number: int, more: list[int]) -> None:
     text = f"+49{number}"

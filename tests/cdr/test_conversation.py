@@ -285,7 +285,7 @@ ROWS = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(ROWS, min_size=1, max_size=7))
 def test_any_rows_make_a_sound_record(rows: list[Row]) -> None:
     record = conversation(rows, ours)

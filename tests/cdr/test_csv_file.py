@@ -153,7 +153,7 @@ def test_a_line_break_of_a_caller(path: Path) -> None:
     assert read.bad == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.text(st.sampled_from('",\n\r1a;<>\\\x00é'), max_size=20), min_size=1, max_size=5))
 def test_whatever_callers_call_themselves(names: list[str]) -> None:
     data = b"".join(record(name=name, began=BEGAN + at) for at, name in enumerate(names))

@@ -126,7 +126,7 @@ def test_when_a_channel_began(uniqueid: str, epoch: float | None) -> None:
     assert epoch_of(uniqueid) == epoch
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.datetimes(min_value=datetime(2026, 1, 1), max_value=datetime(2027, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001
     st.integers(0, 7200),

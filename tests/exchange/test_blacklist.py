@@ -184,7 +184,7 @@ RULE = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(RULE, max_size=6))
 def test_what_is_exported_is_imported_as_it_was(rules: list[Rule]) -> None:
     out = io.StringIO(newline="")

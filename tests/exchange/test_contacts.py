@@ -325,7 +325,7 @@ ROW = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(ROW, max_size=5))
 def test_what_is_exported_is_imported_as_it_was(rows: list[ContactRow]) -> None:
     out = io.StringIO(newline="")
@@ -354,7 +354,7 @@ NUMBERS = [
 ]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(st.sampled_from(PEOPLE), unique=True, max_size=5),
     st.lists(

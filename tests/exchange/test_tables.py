@@ -197,7 +197,7 @@ def test_memory_is_bounded() -> None:
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufffd\r\ufeff"), max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.lists(CELLS, min_size=3, max_size=3), max_size=8),
     st.sampled_from([",", ";", "\t"]),
@@ -211,7 +211,7 @@ def test_what_is_written_is_read(rows: list[list[str]], delimiter: str, encoding
     assert report.count == 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300))
 def test_no_bytes_break_the_reader(data: bytes) -> None:
     try:

@@ -204,7 +204,7 @@ ROW = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(ROW, min_size=1, max_size=4))
 def test_what_is_written_is_read(rows: list[ContactRow]) -> None:
     out = io.StringIO(newline="")
@@ -214,7 +214,7 @@ def test_what_is_written_is_read(rows: list[ContactRow]) -> None:
     assert report.count == 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.sampled_from(["BEGIN:VCARD", "END:VCARD", "FN:A", " x", "TEL;", 'TEL;TYPE="a', "N:;", "=", "a=\n"])

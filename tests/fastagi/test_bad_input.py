@@ -309,7 +309,7 @@ async def test_thousands_of_connections_from_one_peer() -> None:
         assert running.recorder.kinds["full"] > 1000
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     pieces=st.lists(
         st.one_of(

@@ -364,7 +364,7 @@ CASES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(case=CASES)
 def test_conditions_mean_what_they_say(filled: Filled, case: Case) -> None:
     found = [record["Id"] for record in filled.org.query(f"SELECT Id FROM Contact WHERE {case.text}")]
@@ -493,7 +493,7 @@ def test_long_conditions_are_no_trouble_and_deep_ones_are_refused(filled: Filled
     assert refusal.value.code == "QUERY_TOO_COMPLICATED"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     text=st.text(string.printable, max_size=40) | st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join)
 )

@@ -177,7 +177,7 @@ PARTS = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PARTS)
 async def test_told_piece_by_piece_and_again(
     database: Database, parts: Sequence[Sequence[tuple[int, str]]]

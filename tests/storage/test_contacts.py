@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -332,7 +332,7 @@ def played(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(rows=files())
 def test_importing_twice_doubles_nothing(played: Path, rows: Sequence[ContactRow]) -> None:
     async def play() -> None:
@@ -469,7 +469,7 @@ LOOKUP = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(lookups=st.lists(LOOKUP, max_size=10), rows=files())
 def test_the_same_key_is_the_same_contact(
     played: Path, lookups: list[tuple[str, Number, str]], rows: Sequence[ContactRow]

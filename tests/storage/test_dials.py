@@ -124,7 +124,7 @@ async def test_states_go_forward_only(database: Database) -> None:
     assert (found.state, found.reason, found.over) == ("failed", "busy", True)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(told=st.lists(st.sampled_from(STATES), max_size=8))
 def test_whatever_is_told_in_whatever_order_the_furthest_counts(told: list[str]) -> None:
     ranks = {state: min(STATES.index(state), 5) for state in STATES}

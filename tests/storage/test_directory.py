@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import storage.directory
@@ -97,7 +97,6 @@ def test_tails_are_found_as_a_plain_scan_finds_them(directory: SqliteDirectory, 
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("INSERT INTO contacts (id) VALUES (1), (2)")
 
-        @settings(deadline=None)
         @given(
             stored=st.text("012", min_size=4, max_size=12).filter(lambda text: int(text) > 0),
             country=st.sampled_from(["", "49", "351", "1"]),

@@ -172,7 +172,7 @@ async def test_filters(
     assert await ids(database, wanted, limit=1) == [*found]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     times=st.lists(st.integers(0, 5), max_size=30),
     sizes=st.tuples(st.integers(1, 7), st.integers(1, 9)),

@@ -156,8 +156,7 @@ async def test_an_admin_sees_first_what_waits_for_one(database: Database, query:
 
 @settings(
     max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     contacts=st.lists(st.sampled_from([1, 2, None]), min_size=1, max_size=8),

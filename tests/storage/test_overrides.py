@@ -168,7 +168,7 @@ JSON = st.recursive(
 KEYS = [f"{section}.{name}" for section in CHANGEABLE for name in SECTIONS[section]]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(key=st.sampled_from(KEYS), value=JSON)
 def test_whatever_is_taken_compiles_and_can_be_kept(key: str, value: object) -> None:
     try:

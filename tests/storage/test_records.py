@@ -527,7 +527,7 @@ async def _keys(conn: AsyncConnection) -> list[Any]:
     return [*await conn.exec_driver_sql("SELECT key FROM outbox WHERE ref IS NULL")]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=conversations(), data=st.data())
 async def test_in_any_order_and_however_often(
     database: Database, steps: dict[str, Step], data: st.DataObject

@@ -259,7 +259,7 @@ SYNTAX = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.one_of(
         st.text(max_size=60),
@@ -279,7 +279,7 @@ async def test_no_text_is_syntax(people: Database, text: str) -> None:
     await find(people, f"{text} ana")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.text(min_size=1, max_size=40))
 @example("\uf900\u1100\u1161 \u0958")  # texts that change when they are composed
 @example("\u1e9e\u0130\u0131")

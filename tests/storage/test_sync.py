@@ -399,8 +399,7 @@ class Book:
 
 @settings(
     max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=STEPS)
 def test_every_id_means_one_contact_or_none(path: Path, steps: Sequence[tuple[Any, ...]]) -> None:

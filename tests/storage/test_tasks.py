@@ -110,7 +110,7 @@ async def test_what_is_forgotten(database: Database, query: Query) -> None:
     assert query("SELECT key FROM outbox ORDER BY key") == query("SELECT key FROM tasks ORDER BY key") == left
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(["change", "begin", "end", "fail"]), st.sampled_from(["call:a", "call:b"])),

@@ -132,7 +132,7 @@ def play_all(tracker: Tracker, arriving: list[tuple[float, Event]]) -> dict[str,
 ORDER = st.lists(st.integers(0, 1), max_size=400)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), order=ORDER, twice=st.sampled_from(["without", "list", "first", "last"]))
 def test_what_a_caller_writes_into_his_call_changes_no_other(
     data: st.DataObject, order: list[int], twice: str
@@ -163,7 +163,7 @@ def test_what_a_caller_writes_into_his_call_changes_no_other(
     assert not tracker._house.bridges
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), order=ORDER)
 def test_parts_of_events_change_nothing(data: st.DataObject, order: list[int]) -> None:
     """Events of as many headers, and of whatever values, as two numbers of a caller hold."""
@@ -188,7 +188,7 @@ def test_parts_of_events_change_nothing(data: st.DataObject, order: list[int]) -
     assert play_all(Tracker("pbx", ours), arriving) == alone
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.dictionaries(
         st.one_of(st.sampled_from(TYPES), st.text(max_size=20)), st.text(max_size=50), max_size=30

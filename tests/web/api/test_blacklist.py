@@ -254,7 +254,7 @@ async def test_the_list_is_searched(client: httpx.AsyncClient) -> None:
         assert (await client.get("/blacklist", params=query)).status_code == 422
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(TEXT, max_size=30))
 async def test_any_text_can_be_searched_for(client: httpx.AsyncClient, text: str) -> None:
     assert (await client.get("/blacklist", params={"q": text})).status_code == 200
@@ -451,7 +451,7 @@ async def test_where_screening_is_off_no_rule_decides(client: httpx.AsyncClient,
     assert (tried["verdict"], tried["rules"][0]["why"]) == ("allow", "screening is off for this DID")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(number=st.text(TEXT, max_size=255), did=st.text(TEXT, max_size=100))
 async def test_any_number_can_be_tried(client: httpx.AsyncClient, number: str, did: str) -> None:
     assert (await client.post("/blacklist/test", json={"number": number, "did": did})).status_code == 200

@@ -72,7 +72,7 @@ async def test_a_name_is_one_line_whatever_it_holds(client: httpx.AsyncClient, f
     assert "\x00" not in answer.text
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(number=NUMBERS)
 async def test_any_number_can_be_asked_about(client: httpx.AsyncClient, number: str) -> None:
     if number in {".", ".."}:

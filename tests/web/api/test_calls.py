@@ -155,7 +155,7 @@ async def test_what_cannot_be_counted(client: httpx.AsyncClient) -> None:
         assert (await client.get("/calls/statistics", params=query)).status_code == 422
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TEXT)
 async def test_any_text_can_be_asked_for(client: httpx.AsyncClient, text: str) -> None:
     assert (

@@ -184,7 +184,7 @@ async def test_what_is_no_contact_is_refused(client: httpx.AsyncClient, front: F
         assert (await client.get(f"/contacts/{card['id']}")).json() == card
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TEXT)
 async def test_any_text_can_be_typed(client: httpx.AsyncClient, text: str) -> None:
     assert (await client.get("/contacts", params={"q": text})).status_code == 200

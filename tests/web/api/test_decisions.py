@@ -157,7 +157,7 @@ async def test_too_long_a_body_is_refused(client: httpx.AsyncClient) -> None:
     assert (await client.post("/decisions", content=b" " * 20_000)).status_code == 413
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(number=TEXT, name=TEXT, did=TEXT, presentation=st.integers(0, 255))
 async def test_any_call_is_decided(
     client: httpx.AsyncClient, number: str, name: str, did: str, presentation: int

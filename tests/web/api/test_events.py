@@ -268,7 +268,7 @@ async def test_it_needs_the_right_to_read(front: Front) -> None:
     assert (await (await front.client()).get("/api/v1/events")).status_code == 401
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text(st.characters()), number=st.integers(0, 10**15))
 def test_no_text_breaks_a_line(text: str, number: int) -> None:
     event = Event(number, EventType.DECISION, 1.5, {"name": text, text: [text]}, "101")
