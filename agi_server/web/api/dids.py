@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agi_server.errors import NotFoundError
-from agi_server.settings import Region, Template
+from agi_server.settings.deciding import Template
+from agi_server.settings.values import Region
 from agi_server.web.access import Actor, Needs, Scope
 from agi_server.web.api.agents import DIALLABLE
 from agi_server.web.api.answers import Document, Line, Yes, json_answer, problems
