@@ -18,21 +18,8 @@ def _beginning(value: str) -> str:
     return text
 
 
-class Pbx(Section):
-    """Where one Asterisk's manager interface is."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")
-    host: str = Field(min_length=1)
-    port: int = Field(default=5038, ge=1, le=65535)
-    username: str = ""
-    secret: SecretStr = SecretStr("")
-    secret_file: OptionalPath = None
-    tls: bool = False
-    ca_file: OptionalPath = None
-
-
-class Ami(Section):
-    """Asterisk Manager Interface: follow calls, know who is busy, dial (docs/ami.md)."""
+class ManagerInterface(Section):
+    """Where one Asterisk's manager interface is, and who we are there."""
 
     host: str = Field(default="", description="Asterisk's address; empty: AMI is not used.")
     port: int = Field(default=5038, ge=1, le=65535, description="AMI port.")
@@ -50,6 +37,18 @@ class Ami(Section):
         pattern=r"^[A-Za-z0-9_.-]{1,32}$",
         description="What this PBX is called in records, events and metrics.",
     )
+
+
+class Pbx(ManagerInterface):
+    """One PBX of several: it must say where it is and what it is called."""
+
+    host: str = Field(min_length=1)
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")
+
+
+class Ami(ManagerInterface):
+    """Asterisk Manager Interface: follow calls, know who is busy, dial (docs/ami.md)."""
+
     others: tuple[Pbx, ...] = Field(
         default=(),
         description="Further PBXs: name, host, port, username, secret or secret_file, tls, ca_file.",
