@@ -8,8 +8,9 @@ import logging
 import re
 import socket
 import ssl
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from aiomqtt import Client, MqttError, ProtocolVersion, Will
@@ -21,6 +22,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agi_server.errors import SettingsError
 from agi_server.settings import Settings
+
+T = TypeVar("T")
 
 ANSWER_SECONDS: Final = 10.0  # that the broker has for each of its answers
 KEEP_ALIVE: Final = 15  # seconds; a broker that is silently gone is found out within twice that
@@ -56,6 +59,14 @@ class Connection(Client):
             self._given_up = True  # a thread may still be connecting
             self._client.disconnect()
             raise
+
+    async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109  # as in Client
+        """Wait as Client does, but lose no cancellation: wait_for() of Python 3.11 may."""
+        try:
+            async with asyncio.timeout(self.timeout if timeout is None else timeout):
+                return await fut
+        except TimeoutError:
+            raise MqttError("Operation timed out") from None
 
     def _on_socket_open(self, client: PahoClient, userdata: Any, sock: Any) -> None:  # noqa: ANN401
         if self._given_up:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,17 @@ async def test_user_and_password_come_out_of_the_url(user: str, password: str) -
     settings = Settings.model_validate({"mqtt": {"url": url}})
     connection = await mqtt_broker.connection(settings, answer_seconds=1.0)
     assert (connection._client.username, connection._client.password) == (user, password)
+
+
+async def test_who_is_cancelled_when_the_answer_comes_is_cancelled(tmp_path: Path) -> None:
+    connection = await mqtt_broker.connection(settings_for(1, tmp_path), answer_seconds=60.0)
+    answer = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(connection._wait_for(answer, None))
+    await asyncio.sleep(0)
+    answer.set_result(None)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert waiting.cancelled()
 
 
 async def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
