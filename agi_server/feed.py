@@ -174,7 +174,8 @@ class ServingProcess:
         self._questions[number] = asyncio.get_running_loop().create_future()
         try:
             self._say(("ask", number, what))
-            return await asyncio.wait_for(self._questions[number], ANSWER_WITHIN)
+            async with asyncio.timeout(ANSWER_WITHIN):
+                return await self._questions[number]
         except TimeoutError as error:
             raise DirectoryError(
                 "the process that answers calls does not say how it is; see its log"

@@ -128,7 +128,8 @@ class Journal:
         if self._idle.is_set():
             return True
         try:
-            await asyncio.wait_for(self._idle.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
         except TimeoutError:
             return False
         return True

@@ -131,7 +131,8 @@ async def _run_once(
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     try:
-        await asyncio.wait_for(asyncio.shield(process.wait()), LAST_WORDS)
+        async with asyncio.timeout(LAST_WORDS):
+            await process.wait()
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

@@ -80,9 +80,7 @@ class Follower:
             if states != last:
                 await self._tell(("pbx", states))
                 last = states
-            with contextlib.suppress(
-                TimeoutError
-            ):  # wait_for() of Python 3.11 may swallow that we are cancelled
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REPORT):
                     await self._changed.wait()
             self._changed.clear()

@@ -106,9 +106,7 @@ class Unwritten:
         """Write what comes, for ever."""
         failed = False
         while True:
-            with contextlib.suppress(
-                TimeoutError
-            ):  # wait_for() of Python 3.11 may swallow that we are cancelled
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause()):
                     await self._wake.wait()
             await asyncio.sleep(GATHER)

@@ -124,9 +124,7 @@ class Exchange:
         end, writes = loop.time() + seconds, not self._failures
         while (left := end - loop.time()) > 0:
             try:
-                async with asyncio.timeout(
-                    min(left, BETWEEN)
-                ):  # wait_for() of 3.11 may swallow a cancellation
+                async with asyncio.timeout(min(left, BETWEEN)):
                     await self._at_once.wait()
             except TimeoutError:
                 writes = writes and left > BETWEEN and await self._written()

@@ -82,7 +82,8 @@ class FakePbx:
             while not condition():
                 self._arrived.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), 0.05)
+                    async with asyncio.timeout(0.05):
+                        await self._arrived.wait()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

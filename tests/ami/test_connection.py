@@ -62,7 +62,8 @@ class Followed:
             while not condition():
                 self._moved.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._moved.wait(), 0.05)
+                    async with asyncio.timeout(0.05):
+                        await self._moved.wait()
 
     async def up(self) -> None:
         await self.until(lambda: self.connection.up)

@@ -56,7 +56,8 @@ class Desk:
             while not condition():
                 self.changed.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.changed.wait(), 0.05)
+                    async with asyncio.timeout(0.05):
+                        await self.changed.wait()
 
     async def order(self, **changes: Any) -> None:
         dial = Dial(
