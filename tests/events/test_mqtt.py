@@ -80,10 +80,11 @@ async def test_the_broker_goes_and_comes_back(
     broker: Broker, hub: Hub, publishing: Publishing, tmp_path: Path, value: Value
 ) -> None:
     broker.more += f"persistence true\npersistence_location {tmp_path}/\n"
+    session: dict[str, Any] = {"identifier": "crm", "clean_start": False, "properties": lasting()}
     await broker.start()
     async with publishing(broker.port):
         await until(lambda: value("ostiary_mqtt_up") == 1)
-        async with subscribed(broker.port) as subscriber:
+        async with subscribed(broker.port, **session) as subscriber:
             told(hub, *range(50))
             first = [(await subscriber.event())["data"]["number"] for _ in range(50)]
         told(hub, *range(50, 60))  # some of these are on their way
@@ -92,8 +93,7 @@ async def test_the_broker_goes_and_comes_back(
         told(hub, *range(60, 200))
         seen: list[dict[str, Any]] = []
         await broker.start()
-        async with subscribed(broker.port) as subscriber:
-            # What was confirmed before the stop came before anyone listened.
+        async with subscribed(broker.port, **session) as subscriber:
             while not seen or seen[-1]["data"]["number"] != 199:
                 seen.append(await subscriber.event())
         await until(lambda: value("ostiary_mqtt_up") == 1)
