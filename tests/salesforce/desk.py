@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -156,3 +159,35 @@ class Desk:
             )
 
         assert await self.database.write(job) == 1
+
+
+_PROCESS = """
+import asyncio, json, sys
+from pathlib import Path
+from agi_server.salesforce import outbox
+from agi_server.salesforce.client import Client
+from agi_server.settings import Settings
+from agi_server.settings_file import storage_url
+from storage.database import Database
+
+outbox.MOST_RECORDS = int(sys.argv[2])
+
+async def main():
+    settings = Settings.model_validate(json.loads(sys.argv[1]))
+    database = await Database.open(storage_url(settings))
+    with Client(settings.salesforce, settings.storage.state_directory) as client:
+        print(*await outbox.deliver(database, client, settings))
+    await database.close()
+
+asyncio.run(main())
+"""
+
+
+def process(desk: Desk, most_records: int, **salesforce: object) -> subprocess.Popen[str]:
+    """Deliver in a process of its own; the fewer records a call has, the more moments there are to kill it."""
+    settings = {
+        "storage": {"state_directory": str(desk.directory)},
+        "salesforce": desk.server.settings() | salesforce,
+    }
+    command = [sys.executable, "-c", _PROCESS, json.dumps(settings), str(most_records)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +20,7 @@ from agi_server.salesforce.outbox import Delivered
 from agi_server.salesforce.verdicts import LONGEST_PAUSE, TRIES, Verdict, judge, pause
 from storage import outbox, salesforce_state, sync
 from storage.contacts import ContactRow, prepare, store
-from tests.salesforce.desk import NOW, NUMBER, Desk
+from tests.salesforce.desk import NOW, NUMBER, Desk, process
 
 REF = "Ostiary_Id__c"
 MANY = 600
@@ -493,36 +491,6 @@ async def test_the_flag_of_a_person_account(desk: Desk) -> None:
 
 # --- kill -9
 
-_PROCESS = """
-import asyncio, json, sys
-from pathlib import Path
-from agi_server.salesforce import outbox
-from agi_server.salesforce.client import Client
-from agi_server.settings import Settings
-from agi_server.settings_file import storage_url
-from storage.database import Database
-
-outbox.MOST_RECORDS = 20  # more calls, more moments
-
-async def main():
-    settings = Settings.model_validate(json.loads(sys.argv[1]))
-    database = await Database.open(storage_url(settings))
-    with Client(settings.salesforce, settings.storage.state_directory) as client:
-        print(*await outbox.deliver(database, client, settings))
-    await database.close()
-
-asyncio.run(main())
-"""
-
-
-def process(desk: Desk) -> subprocess.Popen[str]:
-    settings = {
-        "storage": {"state_directory": str(desk.directory)},
-        "salesforce": desk.server.settings() | {"create": MAIL},
-    }
-    command = [sys.executable, "-c", _PROCESS, json.dumps(settings)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
 
 @pytest.mark.slow
 async def test_killed_at_any_moment(desk: Desk) -> None:
@@ -532,7 +500,7 @@ async def test_killed_at_any_moment(desk: Desk) -> None:
     contacts = await desk.calls(keys)
     for _ in range(10):
         before = desk.writes()
-        with process(desk) as child:
+        with process(desk, 20, create=MAIL) as child:
             wanted = before + random.randint(1, 3)
             await asyncio.to_thread(desk.server.wait_for, r"PATCH .*composite/sobjects", wanted)
             await asyncio.sleep(random.uniform(0, 0.08))
@@ -540,7 +508,7 @@ async def test_killed_at_any_moment(desk: Desk) -> None:
             child.kill()
     left = len(desk.waiting())
     assert 0 < left < MANY
-    with process(desk) as child:
+    with process(desk, 20, create=MAIL) as child:
         _, err = await asyncio.to_thread(child.communicate, timeout=120)
     assert child.returncode == 0, err
     written = desk.records("Contact", "Id", "Email")

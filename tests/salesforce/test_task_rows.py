@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import subprocess
-import sys
 import time
 from functools import partial
 from typing import Any
@@ -19,7 +17,7 @@ from agi_server.errors import SalesforceDown
 from agi_server.salesforce import outbox as delivery
 from agi_server.salesforce.outbox import Delivered
 from storage import history, outbox, tasks
-from tests.salesforce.desk import NOW, NUMBER, Desk
+from tests.salesforce.desk import NOW, NUMBER, Desk, process
 
 TASK = (
     "Id", "Subject", "Description", "Status", "Priority", "ActivityDate", "Type", "TaskSubtype", "CallType",
@@ -611,44 +609,13 @@ async def test_who_sees_more_of_a_call_may_tell_first(
     assert await desk.deliver() == Delivered(2 - now, 0, 0)
 
 
-_PROCESS = """
-import asyncio, json, sys
-from pathlib import Path
-from agi_server.salesforce import outbox
-from agi_server.salesforce.client import Client
-from agi_server.settings import Settings
-from agi_server.settings_file import storage_url
-from storage.database import Database
-
-outbox.MOST_RECORDS = 10  # more calls, more moments
-
-async def main():
-    settings = Settings.model_validate(json.loads(sys.argv[1]))
-    database = await Database.open(storage_url(settings))
-    with Client(settings.salesforce, settings.storage.state_directory) as client:
-        print(*await outbox.deliver(database, client, settings))
-    await database.close()
-
-asyncio.run(main())
-"""
-
-
-def process(desk: Desk) -> subprocess.Popen[str]:
-    settings = {
-        "storage": {"state_directory": str(desk.directory)},
-        "salesforce": desk.server.settings() | {"timeout": 0.5},
-    }
-    command = [sys.executable, "-c", _PROCESS, json.dumps(settings)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.mark.slow
 async def test_killed_at_any_moment(desk: Desk) -> None:
     desk.now = int(time.time()) - WAIT  # the process has no other clock
     calls = [await desk.answered(f"{place}.1") for place in range(MANY)]
     for _ in range(6):
         before = desk.writes()
-        with process(desk) as child:
+        with process(desk, 10, timeout=0.5) as child:
             wanted = before + random.randint(1, 3)
             await asyncio.to_thread(desk.server.wait_for, r"POST .*composite/sobjects", wanted)
             await asyncio.sleep(random.uniform(0, 0.08))
@@ -657,7 +624,7 @@ async def test_killed_at_any_moment(desk: Desk) -> None:
     assert 0 < len(desk.waiting()) < MANY
     async with asyncio.timeout(60):
         while desk.waiting():  # what may have been sent is due again when Salesforce must have ended
-            with process(desk) as child:
+            with process(desk, 10, timeout=0.5) as child:
                 _, err = await asyncio.to_thread(child.communicate, timeout=120)
             assert child.returncode == 0, err
     assert_once(desk, calls)
