@@ -130,14 +130,17 @@ class Connection:
         return answer.items
 
     @contextlib.contextmanager
-    def holding(self) -> Iterator[None]:
-        """Hold events until the context is left: those that come behind a list must be heard after it."""
+    def holding(self) -> Iterator[list[tuple[Mapping[str, str], float]]]:
+        """Hold events until the context is left: those that come behind a list must be heard after it.
+
+        Yields what is held, and when it came.
+        """
         if self._held is not None:  # somebody does already
-            yield
+            yield self._held
             return
         held = self._held = []
         try:
-            yield
+            yield held
         finally:
             if self._held is held:
                 self._release()

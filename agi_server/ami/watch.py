@@ -100,32 +100,43 @@ class Watch:
         }
 
     async def _begin(self) -> None:
-        """Learn how things stand, after each log-in."""
+        """Learn how things stand, after each log-in.
+
+        The channels are asked for first and looked at last: of what began or ended since the log-in, events tell more,
+        and by then they are here.
+        """
         if self.unwritten.too_much:
             raise PbxDown(_FULL)
         await self._restore()
-        self.states.begin()
-        for action in ("DeviceStateList", "ExtensionStateList", "QueueStatus"):
-            with contextlib.suppress(PbxRefusal):  # a module that is not loaded, or a right we have not
-                for item in await self.connection.listing({"Action": action}, whole=False):
-                    self.states.event(item)
-        self.unwritten.all_states(self.states.known)
-        heard_at = self.connection.heard_at or self._heard_before
-        await self._dialler.resynced(self.name, await self._resync(heard_at))
+        heard_at = self.connection.heard_at or self._heard_before or time.time()
+        with self.connection.holding() as held:
+            channels, at = await self._channels(), time.time()
+            self.states.begin()
+            for action in ("DeviceStateList", "ExtensionStateList", "QueueStatus"):
+                with contextlib.suppress(PbxRefusal):  # a module that is not loaded, or a right we have not
+                    for item in await self.connection.listing({"Action": action}, whole=False):
+                        self.states.event(item)
+            self.unwritten.all_states(self.states.known)
+            coming = [event for event, _ in held]
+            self._note(self._safely(lambda: self.tracker.resync(channels, at, heard_at, coming)))
+        await self._dialler.resynced(self.name, channels)
 
     def _moved(self) -> None:
         """Take it that the PBX came or went; only when it is noted as there do its phones' states count."""
         self.unwritten.wake()
         self._went()
 
-    async def _resync(self, heard_at: float | None = None) -> list[dict[str, str]]:
-        """Ask which channels there are; `heard_at`: when the PBX was last heard of, None: nothing was missed."""
+    async def _channels(self) -> list[dict[str, str]]:
+        """Ask which channels there are."""
         self._oddities = sum(self.tracker.oddities.values())
         self._looked_at = asyncio.get_running_loop().time()
+        return await self.connection.listing({"Action": "CoreShowChannels"})
+
+    async def _look(self) -> None:
+        """Compare what is known with the channels that there are."""
         with self.connection.holding():
-            channels = await self.connection.listing({"Action": "CoreShowChannels"})
-            self._note(self._safely(lambda: self.tracker.resync(channels, time.time(), heard_at)))
-        return channels
+            channels = await self._channels()
+            self._note(self._safely(lambda: self.tracker.resync(channels, time.time())))
 
     async def _restore(self) -> None:
         """Take up what was kept when this process, or the one before, was last alive."""
@@ -176,17 +187,16 @@ class Watch:
         return self.connection.up and self.connection.silence < SILENT
 
     async def _look_on(self) -> NoReturn:
-        """Ask which channels there are when something was odd: a call whose end was made unreadable must end.
+        """Look which channels there are when something was odd: a call whose end was made unreadable must end.
 
-        Twice, for of a channel that has just come a list says little: it may be older.
+        Twice, for a list may be ahead of the events: what two in a row have is so.
         """
         while True:
             await asyncio.sleep(CLOSER_LOOK)
-            if sum(self.tracker.oddities.values()) != self._oddities:
+            overdue = asyncio.get_running_loop().time() - self._looked_at > LOOK
+            if overdue or sum(self.tracker.oddities.values()) != self._oddities:
                 self._looks = 2
-            if not self.connection.up or not len(self.tracker):
-                continue
-            if self._looks or asyncio.get_running_loop().time() - self._looked_at > LOOK:
-                self._looks = max(0, self._looks - 1)
+            if self._looks and self.connection.up and len(self.tracker):
+                self._looks -= 1
                 with contextlib.suppress(PbxDown, PbxRefusal):  # then it looks again when it is back
-                    await self._resync()
+                    await self._look()

@@ -130,10 +130,14 @@ class Conversation:
             part = person.part
             if part is not None and part.answered_at is None:
                 part.answered_at = at
+                part.began_at = min(
+                    part.began_at, at
+                )  # a list that was younger than this may have said it later
                 spoke.append(part)
         counts = self.way is Way.INTERNAL or any(not person.extension for person in people)
         if counts and self.answered_at is None:
             self.answered_at = at
+            self.started_at = min(self.started_at, at)
             self.answered_by = self._who(people)
         return counts
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from agi_server.calls.record import Way
 from agi_server.tracking.conversation import Conversation
-from agi_server.tracking.house import House
+from agi_server.tracking.house import House, line_of
 from agi_server.tracking.opening import DIALLED, dialled
 from agi_server.tracking.parts import Channel
 from agi_server.tracking.sight import known
@@ -34,10 +34,16 @@ def begins(house: House, event: Mapping[str, str], at: float) -> None:
             house.odd("dialled from another thread")
             return
         talk = house.merge(source.conversation, talk, "dial", at)
-    if dest.uniqueid == talk.origin or dest.part is not None:
+    if dest.uniqueid == talk.origin:
         return
     number = dialled(event["DialString"], event["DestCallerIDNum"], event.get("Exten", ""))
-    house.ring(dest, _via(talk, dest), at, number=number, queue=talk.waiting)
+    if dest.part is None:
+        house.ring(dest, _via(talk, dest), at, number=number, queue=talk.waiting)
+    elif talk.unseen and not dest.extension:  # a list was quicker, which does not say what was dialled
+        dest.part.number = number
+        if talk.way is Way.OUTBOUND:
+            talk.number, talk.trunk = number, line_of(dest.name)
+        house.changed(talk)
 
 
 def goes_on(house: House, event: Mapping[str, str], _at: float) -> None:

@@ -44,7 +44,8 @@ class House:
         self.conversations: dict[str, Conversation] = {}
         self._threads: dict[str, Conversation] = {}  # by the linkedids of what they swallowed
         self.oddities: Counter[str] = Counter()
-        self._gone: OrderedDict[str, tuple[Channel, bool, float]] = OrderedDict()  # by a list? when?
+        self.differed: set[tuple[str, ...]] = set()  # how the last list of channels was not what we know
+        self._gone: OrderedDict[str, tuple[Channel, bool]] = OrderedDict()  # by a list?
         self._news: list[tuple[str, Conversation, Part | None, str]] = []
         self._changed: dict[int, Conversation] = {}
 
@@ -81,11 +82,10 @@ class House:
 
     # --- channels -----------------------------------------------------------------------------------------------
 
-    def open(self, uniqueid: str, name: str, state: int, talk: Conversation, at: float) -> Channel:
+    def open(self, uniqueid: str, name: str, state: int, talk: Conversation) -> Channel:
         """Take in a channel that was not there."""
         extension = sys.intern(self.ours(endpoint_of(name))) if is_person(name) else ""
         channel = Channel(uniqueid, name, state, talk, extension=extension)
-        channel.opened_at = at
         self.channels[uniqueid] = channel
         talk.add(channel)
         if channel.person and not talk.began:
@@ -125,7 +125,7 @@ class House:
             channel.peer.peer = None
             channel.peer = None
         del self.channels[channel.uniqueid]
-        self._gone[channel.uniqueid] = channel, by_list, at
+        self._gone[channel.uniqueid] = channel, by_list
         if len(self._gone) > REMEMBERED:
             self._gone.popitem(last=False)
         talk.channels.remove(channel)
@@ -150,14 +150,9 @@ class House:
         self._forget(talk)
         self.tell("ended", talk)
 
-    def just_ended(self, uniqueid: str, since: float) -> bool:
-        """Return whether an event, not a list, ended a channel since then."""
-        _, by_list, at = self._gone.get(uniqueid, (None, True, 0.0))
-        return not by_list and at >= since
-
     def undo(self, uniqueid: str, name: str) -> Channel | None:
         """Return a channel that was said to have ended and goes on, there again; None where it is not known."""
-        channel, by_list, _ = self._gone.get(uniqueid, (None, False, 0.0))
+        channel, by_list = self._gone.get(uniqueid, (None, False))
         if channel is None or channel.name != name:
             return None
         talk = channel.conversation
@@ -248,7 +243,7 @@ class House:
             self.tell("began", kept)
         if lost.began and not untold:
             self.tell("merged", kept, was=lost.linkedid)
-        for channel, _, _ in self._gone.values():
+        for channel, _ in self._gone.values():
             if channel.conversation is lost:
                 channel.conversation = kept
         self.hear(kept, at)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from agi_server.calls.record import Way
 from agi_server.tracking.conversation import CLICK
 from agi_server.tracking.house import House
-from agi_server.tracking.opening import begin, state_of
-from agi_server.tracking.parts import RING, RINGING, UP, is_person
+from agi_server.tracking.opening import begin, describe, state_of
+from agi_server.tracking.parts import RING, RINGING, UP, Channel, is_person
 from agi_server.tracking.sight import known
 from agi_server.tracking.trust import identifier, text
 
@@ -19,8 +19,9 @@ def appears(house: House, event: Mapping[str, str], at: float) -> None:
     linkedid = uniqueid if event["Linkedid"] == uniqueid else identifier(event["Linkedid"])
     if not uniqueid or not linkedid or "/" not in name or not name.isprintable() or len(name) > 200:
         return house.odd("not a channel")
-    if uniqueid in house.channels:
-        return None if house.channels[uniqueid].name == name else house.odd("another channel's id")
+    there = house.channels.get(uniqueid)
+    if there is not None:
+        return _was_listed(house, there, event) if there.name == name else house.odd("another channel's id")
     if (
         house.undo(uniqueid, name) is not None
     ):  # a list that was younger than this event had not got it any more
@@ -30,6 +31,14 @@ def appears(house: House, event: Mapping[str, str], at: float) -> None:
         return house.odd("a caller in another's thread")
     begin(house, event, at, uniqueid=uniqueid, linkedid=linkedid, state=state)
     return None
+
+
+def _was_listed(house: House, channel: Channel, event: Mapping[str, str]) -> None:
+    """Learn from its birth how a call began of which a list was quicker to say that it is there."""
+    talk = channel.conversation
+    if talk.unseen and channel.uniqueid == talk.origin and not (channel.extension and talk.number):
+        describe(house, talk, event)
+        house.changed(talk)
 
 
 def goes_on(house: House, event: Mapping[str, str], _at: float) -> None:

@@ -26,7 +26,9 @@ _GLUE: Final = frozenset(
         "null",
     }
 )
+# States of a channel (Asterisk's enum ast_channel_state)
 DOWN: Final = 0
+DIALING: Final = 3
 RING: Final = 4  # it called and waits to be answered
 RINGING: Final = 5
 UP: Final = 6
@@ -96,7 +98,6 @@ class Channel:
         "conversation",
         "extension",
         "name",
-        "opened_at",
         "part",
         "peer",
         "person",
@@ -120,7 +121,6 @@ class Channel:
         self.peer: Channel | None = None  # the other half of a Local channel
         self.renamed = ""
         self.wants_out = False  # its far end has hung up
-        self.opened_at = 0.0  # 0: not by this process
 
 
 def is_person(name: str) -> bool:

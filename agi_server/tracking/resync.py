@@ -3,56 +3,89 @@
 Invariants: the same list twice changes nothing; nothing is invented: what began unseen is dated to the list, since it
 had happened then, and what ended unseen to when the PBX was last heard of, since it had not yet: nobody is said to have
 spoken for longer than is known; nothing is lost: a channel that is there is in a conversation, one that is not has
-ended. Where nothing was missed, events that came with the list may be younger than it: they count, and so does that
-it differs, so that whoever asked for the list asks again.
+ended. A list is ahead of the events: a busy Asterisk answers while events from before wait to be sent, for seconds. So
+where nothing was missed, a difference counts when two lists in a row show it; after a break, what events that are here
+already are about to say of a channel's birth or end is left to them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from agi_server.tracking.house import House
-from agi_server.tracking.opening import begin, state_of
+from agi_server.tracking.opening import DIALLED_BY, begin, state_of
 from agi_server.tracking.parts import RINGING, UP, Channel, is_person
 from agi_server.tracking.trust import doubt, identifier, text
 
-_TOGETHER: Final = 2.0  # seconds in which a list and the events beside it come
 _DURATION: Final = re.compile(r"([0-9]{1,6}):([0-9]{2}):([0-9]{2})", re.ASCII)
 _HOLDING: Final = frozenset({"Park", "Parked Call", "BridgeWait"})
-_DIALLED: Final = frozenset({"AppDial", "AppDial2", "AppQueue"})  # applications of channels that were dialled
+
+Item = Mapping[str, str]
 
 
-def take(house: House, listed: Sequence[Mapping[str, str]], at: float, heard_at: float | None = None) -> None:
-    """Make the house what the list says. `heard_at`: when the PBX was last heard of before, None: all the time."""
-    since = at - _TOGETHER if heard_at is None else float("inf")
-    there: dict[str, Mapping[str, str]] = {}
+def take(
+    house: House,
+    listed: Sequence[Item],
+    at: float,
+    heard_at: float | None = None,
+    coming: Iterable[Item] = (),
+) -> None:
+    """Make the house what the list says.
+
+    `heard_at`: when the PBX was last heard of before, None: all the time. `coming`: events that follow.
+    """
+    told = {(event["Event"], event.get("Uniqueid", "")) for event in coming}
+    there = _believed(house, listed)
+    named = {one.get("Channel") for one in listed}  # in words nobody believes it is there all the same
+    differs: set[tuple[str, ...]] = set()
+
+    def counts(*difference: str) -> bool:
+        differs.add(difference)
+        return heard_at is not None or difference in house.differed
+
+    for channel in list(house.channels.values()):
+        gone = channel.uniqueid not in there and channel.name not in named
+        if gone and ("Hangup", channel.uniqueid) not in told and counts("gone", channel.uniqueid):
+            house.close(channel, at if heard_at is None else _end_of(channel, heard_at, at), 0, by_list=True)
+    new = [
+        one
+        for uniqueid, one in there.items()
+        if uniqueid not in house.channels and ("Newchannel", uniqueid) not in told and counts("new", uniqueid)
+    ]
+    for one in sorted(new, key=_order):
+        _take_in(house, one, at)
+    _pair(house, at)
+    known = [(house.channels[uniqueid], one) for uniqueid, one in there.items() if uniqueid in house.channels]
+    for channel, one in known:
+        state = state_of(one["ChannelState"])
+        if state > channel.state and counts("state", channel.uniqueid, str(state)):
+            _bring_up(house, channel, state)
+    _move(
+        house,
+        [
+            (channel, one)
+            for channel, one in known
+            if one["BridgeId"] != (channel.bridge.id if channel.bridge is not None else "")
+            and counts("bridge", channel.uniqueid, one["BridgeId"])
+        ],
+        at,
+    )
+    house.differed = differs
+
+
+def _believed(house: House, listed: Sequence[Item]) -> dict[str, Item]:
+    """Return the channels of a list by their ids."""
+    there: dict[str, Item] = {}
     for one in listed:
         if one.get("Event") == "CoreShowChannel":
             why = _doubt(house, one)
             if why:
                 house.odd(why)
-            elif house.just_ended(one["Uniqueid"], since):
-                house.odd("older than an end")
             else:
                 there[one["Uniqueid"]] = one
-    # what is listed in words nobody believes is there all the same
-    named = {one.get("Channel") for one in listed}
-    for channel in list(house.channels.values()):
-        if channel.uniqueid in there or channel.name in named:
-            continue
-        if channel.opened_at >= since:
-            house.odd("younger than a list")  # the next list will show
-        else:
-            house.close(channel, at if heard_at is None else _end_of(channel, heard_at, at), 0, by_list=True)
-    new = [one for one in there.values() if one["Uniqueid"] not in house.channels]
-    for one in sorted(new, key=_order):
-        _take_in(house, one, at)
-    _pair(house, at)
-    for uniqueid, one in there.items():
-        _bring_up(house, house.channels[uniqueid], one)
-    _move(house, there, at)
+    return there
 
 
 def _end_of(channel: Channel, heard_at: float, at: float) -> float:
@@ -64,7 +97,7 @@ def _end_of(channel: Channel, heard_at: float, at: float) -> float:
     return min(at, max(heard_at, *(each for each in known if each is not None)))
 
 
-def _doubt(house: House, one: Mapping[str, str]) -> str:
+def _doubt(house: House, one: Item) -> str:
     why = doubt(one)
     if why:
         return why
@@ -76,11 +109,11 @@ def _doubt(house: House, one: Mapping[str, str]) -> str:
     return ""
 
 
-def _order(one: Mapping[str, str]) -> tuple[bool, bool, int]:
+def _order(one: Item) -> tuple[bool, bool, int]:
     """Who began a thread comes first, then who was not dialled in it, then the oldest."""
     return (
         one["Uniqueid"] != one["Linkedid"],
-        one["Application"] in _DIALLED or not is_person(one["Channel"]),
+        one["Application"] in DIALLED_BY or not is_person(one["Channel"]),
         -_seconds(one["Duration"]),
     )
 
@@ -90,13 +123,13 @@ def _seconds(duration: str) -> int:
     return int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3]) if match else 0
 
 
-def _take_in(house: House, one: Mapping[str, str], at: float) -> None:
+def _take_in(house: House, one: Item, at: float) -> None:
     uniqueid = one["Uniqueid"]
     if house.undo(uniqueid, one["Channel"]) is not None:
         return
     since = at - _seconds(one["Duration"])
     linkedid = one["Linkedid"]
-    was_dialled = one["Application"] in _DIALLED
+    was_dialled = one["Application"] in DIALLED_BY
     channel = begin(
         house, one, since, uniqueid=uniqueid, linkedid=linkedid, state=state_of(one["ChannelState"])
     )
@@ -126,27 +159,21 @@ def _pair(house: House, at: float) -> None:
                 house.pair(other, channel, at)
 
 
-def _bring_up(house: House, channel: Channel, one: Mapping[str, str]) -> None:
-    state = state_of(one["ChannelState"])
-    if state > channel.state:
-        channel.state = state
-        if state == RINGING:
-            house.rings(channel)
-        if state == UP and channel.part is not None and channel.part.via == "click":
-            channel.part.status = "ANSWER"
-        house.changed(channel.conversation)
+def _bring_up(house: House, channel: Channel, state: int) -> None:
+    channel.state = state
+    if state == RINGING:
+        house.rings(channel)
+    if state == UP and channel.part is not None and channel.part.via == "click":
+        channel.part.status = "ANSWER"
+    house.changed(channel.conversation)
 
 
-def _move(house: House, there: Mapping[str, Mapping[str, str]], at: float) -> None:
-    """Put each channel where the list has it: first all out of where they are no more, then in."""
-    for uniqueid, one in there.items():
-        channel = house.channels[uniqueid]
-        if channel.bridge is not None and channel.bridge.id != one["BridgeId"]:
-            house.leave(channel, at)
-    for uniqueid, one in there.items():
-        channel = house.channels[uniqueid]
-        bridge = identifier(one["BridgeId"])
-        if bridge and channel.bridge is None:
+def _move(house: House, moved: Sequence[tuple[Channel, Item]], at: float) -> None:
+    """Put channels where the list has them: first all out of where they are no more, then in."""
+    for channel, _ in moved:
+        house.leave(channel, at)
+    for channel, one in moved:
+        if bridge := identifier(one["BridgeId"]):
             application = one["Application"]
             house.enter(
                 channel,

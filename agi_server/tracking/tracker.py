@@ -80,13 +80,18 @@ class Tracker:
         return self._house.told()
 
     def resync(
-        self, channels: Sequence[Mapping[str, str]], at: float, heard_at: float | None = None
+        self,
+        channels: Sequence[Mapping[str, str]],
+        at: float,
+        heard_at: float | None = None,
+        coming: Iterable[Mapping[str, str]] = (),
     ) -> list[Told]:
-        """Take in the list of all channels (CoreShowChannel events): what is there now, and nothing else.
+        """Take in the list of all channels (CoreShowChannel events), as it was `at`.
 
-        `heard_at` is when the PBX was last heard of before, None: nothing of it was missed.
+        `heard_at` is when the PBX was last heard of before; None: nothing of it was missed, and what the list has
+        otherwise counts when the next one has it, too. `coming`: events that are here already and will follow.
         """
-        resync.take(self._house, channels, at, heard_at)
+        resync.take(self._house, channels, at, heard_at, coming)
         return self._house.told()
 
     def snapshot(self, linkedid: str) -> dict[str, Any] | None:

@@ -22,7 +22,6 @@ from agi_server.calls.record import Record
 from agi_server.errors import DirectoryError
 from agi_server.settings import Settings
 from agi_server.settings_file import storage_url
-from agi_server.tracking import resync
 from agi_server.tracking.tracker import Tracker
 from storage import dials
 from storage.agents import put_agent
@@ -508,7 +507,6 @@ async def test_a_call_whose_end_was_made_unreadable_ends(
     fake: FakePbx, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "CLOSER_LOOK", 0.15)
-    monkeypatch.setattr(resync, "_TOGETHER", 0.1)  # as much shorter
     async with working(database, fake) as worker:
         await worker.until(worker.up)
         incoming(fake)

@@ -157,7 +157,8 @@ def test_what_a_caller_writes_into_his_call_changes_no_other(
     tracker = Tracker("pbx", ours)
     beside = play_all(tracker, [(at, event) for at, event, _ in arriving])
     assert {linkedid: beside.get(linkedid) for linkedid in alone} == alone
-    tracker.resync([], arriving[-1][0] + 10)
+    for look in (10, 15):  # a list may be ahead of the events
+        tracker.resync([], arriving[-1][0] + look)
     assert len(tracker) == 0
     assert not tracker._house.channels
     assert not tracker._house.bridges
