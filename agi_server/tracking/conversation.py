@@ -130,9 +130,7 @@ class Conversation:
             part = person.part
             if part is not None and part.answered_at is None:
                 part.answered_at = at
-                part.began_at = min(
-                    part.began_at, at
-                )  # a list that was younger than this may have said it later
+                part.began_at = min(part.began_at, at)  # a list that was ahead had it begin later
                 spoke.append(part)
         counts = self.way is Way.INTERNAL or any(not person.extension for person in people)
         if counts and self.answered_at is None:

@@ -22,9 +22,7 @@ def appears(house: House, event: Mapping[str, str], at: float) -> None:
     there = house.channels.get(uniqueid)
     if there is not None:
         return _was_listed(house, there, event) if there.name == name else house.odd("another channel's id")
-    if (
-        house.undo(uniqueid, name) is not None
-    ):  # a list that was younger than this event had not got it any more
+    if house.undo(uniqueid, name) is not None:  # a list that was ahead of this had not got it any more
         return None
     state = state_of(event["ChannelState"])
     if linkedid != uniqueid and state == RING and is_person(name):  # who calls begins a thread

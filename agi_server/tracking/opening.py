@@ -14,9 +14,7 @@ from agi_server.tracking.parts import DIALING, DOWN, RINGING, UP, Channel, is_pe
 from agi_server.tracking.trust import text
 
 DIALLED: Final = re.compile(r"\+?[0-9*#]{1,40}", re.ASCII)
-DIALLED_BY: Final = frozenset(
-    {"AppDial", "AppDial2", "AppQueue"}
-)  # applications of channels that were dialled
+DIALLED_BY: Final = frozenset({"AppDial", "AppDial2", "AppQueue"})  # applications of who was dialled
 _NUMBER: Final = re.compile(r"\+?[0-9]{7,}", re.ASCII)
 
 

@@ -36,7 +36,7 @@ def take(
 
     `heard_at`: when the PBX was last heard of before, None: all the time. `coming`: events that follow.
     """
-    told = {(event["Event"], event.get("Uniqueid", "")) for event in coming}
+    told = {(event["Event"], event["Uniqueid"]) for event in coming if _tells(event)}
     there = _believed(house, listed)
     named = {one.get("Channel") for one in listed}  # in words nobody believes it is there all the same
     differs: set[tuple[str, ...]] = set()
@@ -72,7 +72,12 @@ def take(
         ],
         at,
     )
-    house.differed = differs
+    house.differed = differs if heard_at is None else set()
+
+
+def _tells(event: Item) -> bool:
+    """Return whether an event tells of a channel's birth or end, and is believed."""
+    return event.get("Event") in ("Newchannel", "Hangup") and not doubt(event)
 
 
 def _believed(house: House, listed: Sequence[Item]) -> dict[str, Item]:

@@ -52,6 +52,7 @@ def listed(events: list[Timed]) -> list[Event]:
 
 
 REAL = [name for name in names() if name != "forged"]
+ERIKA = "49302000000"
 AHEAD = 40  # events, by which a list is ahead of them
 
 
@@ -280,6 +281,42 @@ def test_a_list_undoes_a_forged_end() -> None:
     told = tracker.resync(there, BEGUN + 11)
     assert told[-1].record.ended_at is None
     assert len(tracker) == 1
+
+
+def test_an_end_that_waits_says_more_than_a_list() -> None:
+    tracker, line, phone = ringing()
+    ends = [phone.hangup(17), line.hangup(17)]
+    assert tracker.resync([], BEGUN + 60, BEGUN + 10, ends) == []
+    (record,) = ended(play(tracker, [(BEGUN + 59, event) for event in ends]))
+    assert (record.disposition, record.ended_at) == (Disposition.BUSY, BEGUN + 59)
+
+
+def test_an_end_that_somebody_wrote_into_his_call_does_not_wait() -> None:
+    tracker, line, phone = ringing()
+    forged = [{"Event": "Hangup", "Uniqueid": each.uniqueid} for each in (line, phone)]
+    assert ended(tracker.resync([], BEGUN + 60, BEGUN + 10, forged))
+
+
+def test_who_was_dialled_is_not_who_called() -> None:
+    """A phone outlives its caller for a moment: then it is all that a list has of the call."""
+    for number, name, way in ((ERIKA, "Erika", Way.INBOUND), ("102", "Anna", Way.INTERNAL)):
+        line = caller() if way is Way.INBOUND else Line("102")
+        phone = Line("101", of=line, state=6)
+        phone.connected, phone.connected_name = number, name
+        tracker = Tracker("pbx", ours)
+        record = tracker.resync([phone.listed("AppDial")], BEGUN, BEGUN)[-1].record
+        assert (record.linkedid, record.way, line.uniqueid in record.uniqueids) == (line.linkedid, way, True)
+        wanted = (number, name, "") if way is Way.INBOUND else ("101", "", "102")
+        assert (record.number, record.name, record.agent) == wanted
+        assert [(leg.extension, leg.via) for leg in record.legs] == [("101", "dial")]
+
+
+def test_a_caller_who_hears_the_busy_tone_still_calls() -> None:
+    """Asterisk puts the caller's channel into state Busy (7)."""
+    line = caller()
+    tracker = Tracker("pbx", ours)
+    record = tracker.resync([{**line.listed("Set"), "ChannelState": "7"}], BEGUN, BEGUN)[-1].record
+    assert (record.way, record.number, record.agent) == (Way.INBOUND, line.number, "")
 
 
 def test_a_call_that_ended_in_a_break_ended_when_the_pbx_was_last_heard_of() -> None:
