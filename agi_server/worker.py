@@ -78,39 +78,54 @@ async def work(settings: Settings, end: socket.socket) -> None:
         if kind in who:
             who[kind](kind, content)
 
-    try:
-        await write_journal(settings, database, link, asked)
-    finally:
+    def stop() -> None:
         for task in tasks:
             task.cancel()
+
+    try:
+        await write_journal(settings, database, link, asked, stop)
+    finally:
+        stop()
         await asyncio.wait(tasks, timeout=LAST_WORDS)  # a round may have to wait for a thread of its own
         await database.close()
         link.close()
 
 
 async def write_journal(
-    settings: Settings, database: Database, link: ServerLink, asked: Asked | None = None
+    settings: Settings,
+    database: Database,
+    link: ServerLink,
+    asked: Asked | None = None,
+    ended: Callable[[], None] | None = None,
 ) -> None:
     """Commit batch after batch and confirm each, until the link ends; `asked` gets questions as they come.
 
-    A batch that fails is tried again until it is written.
+    A batch that fails is tried again until it is written. `ended` is called when the other side is gone: what it said
+    last may take long to write, and who serves in its place has a worker of its own meanwhile.
     """
     waiting: asyncio.Queue[Record | None] = asyncio.Queue(QUEUE)  # None: the end
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_read(link, waiting, asked))
+        tasks.create_task(_read(link, waiting, asked, ended))
         while batch := await _batch(waiting):
             await _commit(settings, database, batch)
             await link.send(batch[-1][0])
             await asyncio.sleep(GATHER)
 
 
-async def _read(link: ServerLink, waiting: asyncio.Queue[Record | None], asked: Asked | None) -> None:
+async def _read(
+    link: ServerLink,
+    waiting: asyncio.Queue[Record | None],
+    asked: Asked | None,
+    ended: Callable[[], None] | None,
+) -> None:
     async for messages in link.messages():
         for sequence, kind, content in messages:
             if sequence:
                 await waiting.put((sequence, kind, content))
             elif asked is not None:
                 asked(kind, content)
+    if ended is not None:
+        ended()
     await waiting.put(None)
 
 

@@ -184,6 +184,24 @@ async def test_a_question_is_not_behind_a_commit(database: Database) -> None:
     assert len(await rows(database)) == 3
 
 
+async def test_nothing_else_is_done_for_who_is_gone(database: Database) -> None:
+    """Another worker may be there by now: two that follow one PBX would tell each call twice."""
+    locker = sqlite3.connect(database.path, isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    ours, theirs = socket.socketpair()
+    link, gone = ServerLink(theirs), asyncio.Event()
+    writing = asyncio.create_task(write_journal(Settings(), database, link, ended=gone.set))
+    ours.sendall(orjson.dumps((1, "call", call_row("1"))) + b"\n")
+    ours.close()
+    await asyncio.wait_for(gone.wait(), 60)
+    assert not writing.done()
+    locker.execute("COMMIT")
+    locker.close()
+    await asyncio.wait_for(writing, 60)
+    link.close()
+    assert len(await rows(database)) == 1
+
+
 async def test_what_is_read_ahead_is_bounded_and_written_to_the_end(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
