@@ -13,7 +13,7 @@ import gc
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,7 @@ log = structlog.get_logger()
 WARM_UP = Call(id="warm-up", number="+15550100", name="Ana")
 
 HTTP_BACKLOG = 512  # connections that wait while a front is started again
+HTTP_PAUSE = 5.0  # seconds until an address that was taken is tried again
 
 Ready = Callable[[FastAgiServer], None]
 
@@ -116,9 +117,7 @@ async def serve(
             ask = await parts.enter_async_context(worker(journal, config, lookups=lookups, told=told))
         readiness = partial(_readiness, settings, directory, journal, metrics)
         feed.heard = front_requests(metrics, journal, readiness, ask)
-        listening = [parts.enter_context(each) for each in _listening(settings)]
-        if listening or settings.mqtt.url.get_secret_value():
-            await parts.enter_async_context(front(feed, config, listening))
+        await parts.enter_async_context(_fronts(settings, feed, config))
         parts.push_async_callback(_drain, server, settings.fastagi.drain)
         await parts.enter_async_context(watchdog())
         log.info("answering", version=__version__, fastagi=server.addresses, database=str(sqlite_path(url)))
@@ -193,15 +192,49 @@ class _Writer:
                 await (await self._opening).close()
 
 
-def _listening(settings: Settings) -> list[socket.socket]:
-    """Return the socket HTTP is served on: bound here, so that it stays while a front is started again."""
-    if not settings.http.enabled:
-        return []
+@contextlib.asynccontextmanager
+async def _fronts(settings: Settings, feed: Feed, config: Path | None) -> AsyncIterator[None]:
+    """Run the front until the context is left, if there is anything for it to do."""
+    task = asyncio.create_task(_run_front(settings, feed, config))
     try:
-        return [listen(settings.http.listen, HTTP_BACKLOG, setting="http.listen")]
-    except OstiaryError as error:
-        log.error("HTTP is not served", error=str(error))
-        return []
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _run_front(settings: Settings, feed: Feed, config: Path | None) -> None:
+    """Run the front; while the address for HTTP is taken, one for MQTT alone."""
+    publishes = bool(settings.mqtt.url.get_secret_value())
+    listening: list[socket.socket] = []
+    if settings.http.enabled:
+        try:
+            listening = [_listen(settings)]
+        except OstiaryError as error:
+            log.error("HTTP is not served", error=str(error), next_try_seconds=HTTP_PAUSE)
+            async with front(feed, config, []) if publishes else contextlib.nullcontext():
+                listening = [await _listen_later(settings)]
+    if not listening and not publishes:
+        return
+    async with AsyncExitStack() as parts:
+        for each in listening:
+            parts.enter_context(each)
+        await parts.enter_async_context(front(feed, config, listening))
+        await asyncio.Event().wait()
+
+
+async def _listen_later(settings: Settings) -> socket.socket:
+    """Return the socket once the address is free: of a server that was killed, the front holds it a moment longer."""
+    while True:
+        await asyncio.sleep(HTTP_PAUSE)
+        with contextlib.suppress(OstiaryError):
+            return _listen(settings)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Return the socket HTTP is served on: bound here, so that it stays while a front is started again."""
+    return listen(settings.http.listen, HTTP_BACKLOG, setting="http.listen")
 
 
 def _readiness(

@@ -7,6 +7,7 @@ import base64
 import os
 import re
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import httpx
 import orjson
 import pytest
 
+from agi_server import app
 from agi_server.settings_file import load_settings, storage_url
 from storage.database import Database
 from storage.tokens import add_token
@@ -22,6 +24,7 @@ from storage.users import list_users
 from tests.house import House, free_port, furnish, process, serving, until_answering, write_settings
 
 KNOWN = "+493023125010"
+MQTT_AWAY = '[mqtt]\nurl = "mqtt://127.0.0.1:9"\n'
 
 
 def with_http(directory: Path, *, port: int = 0, more: str = "") -> tuple[Path, str]:
@@ -152,6 +155,25 @@ async def test_a_front_killed_again_and_again_costs_no_call(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor only")
+@pytest.mark.parametrize("more", ["", MQTT_AWAY], ids=["http alone", "with MQTT"])
+async def test_an_address_that_is_freed_is_taken(
+    tmp_path: Path, more: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a `kill -9` of the server alone: its front holds the address until it has ended."""
+    monkeypatch.setattr(app, "HTTP_PAUSE", 0.1)
+    config, http = with_http(tmp_path, more=more)
+    settings = load_settings(config, environ={})
+    await furnish(settings)
+    with socket.create_server(("127.0.0.1", int(http.rpartition(":")[2]))) as other:
+        async with (
+            serving(settings, config) as ostiary,
+            httpx.AsyncClient(base_url=f"http://{http}", trust_env=False, timeout=60) as web,
+        ):
+            assert (await ostiary.ask("incoming", KNOWN))["OSTIARY_REASON"] == "known"
+            other.close()
+            await until_up(web)
+
+
 async def test_the_front_leaves_processors_to_calls(tmp_path: Path) -> None:
     port = free_port()
     config, http = with_http(tmp_path, port=port)
