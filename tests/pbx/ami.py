@@ -10,6 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from tests.pbx.waiting import PATIENCE
+
 Event = dict[str, str]
 SECRET = "for-the-tests"
 
@@ -23,7 +25,7 @@ class Ami:
         self._answers: dict[str, Event] = {}
         self._numbers = itertools.count(1)
         self._heard = threading.Condition()
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self._socket.settimeout(None)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
@@ -55,14 +57,14 @@ class Ami:
         text = "".join(f"{name}: {value}\r\n" for name, value in lines) + "\r\n"
         self._socket.sendall(text.encode())
         with self._heard:
-            if not self._heard.wait_for(lambda: number in self._answers, 10):
+            if not self._heard.wait_for(lambda: number in self._answers, PATIENCE):
                 raise TimeoutError(f"no response to {action}")
             answer = self._answers.pop(number)
         if answer.get("Response") == "Error":
             raise RuntimeError(f"{action}: {answer.get('Message')}")
         return answer
 
-    def until(self, wanted: Callable[[Event], object], seconds: float = 10, *, since: int = 0) -> Event:
+    def until(self, wanted: Callable[[Event], object], seconds: float = PATIENCE, *, since: int = 0) -> Event:
         """Return the first event that is wanted, of those from number `since` on. Raises TimeoutError."""
         found: list[Event] = []
 

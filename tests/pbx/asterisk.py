@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.pbx import lanes
 from tests.pbx.sound import write_tone
+from tests.pbx.waiting import PATIENCE
 
 CONFIG = Path(__file__).parent / "config"
 DIALPLAN = Path(__file__).parents[2] / "dialplan"
@@ -104,7 +105,7 @@ class Asterisk:
         """Run a console command; return what it printed."""
         inside = ["nsenter", "-t", str(self._inside), "-m", "chroot", str(self.tree)]
         done = subprocess.run(
-            [*inside, "asterisk", "-rx", command], capture_output=True, timeout=10, check=True
+            [*inside, "asterisk", "-rx", command], capture_output=True, timeout=PATIENCE, check=True
         )
         return done.stdout.decode("utf-8", "replace")
 
@@ -120,7 +121,7 @@ class Asterisk:
             if "!" in line and not line.startswith("Message/")
         ]
 
-    def wait_for_no_channel(self, seconds: float = 5) -> None:
+    def wait_for_no_channel(self, seconds: float = PATIENCE) -> None:
         """Return when no channel is left. Raises TimeoutError naming those that are."""
         deadline = time.monotonic() + seconds
         while channels := self.channels():
@@ -183,7 +184,7 @@ class Asterisk:
 
     def _wait_for_console(self) -> None:
         assert self._process is not None
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._process.poll() is None:
             self._inside = self._inside or _child(self._process.pid)
             if self._inside and (self.own / "run/asterisk/asterisk.ctl").exists():

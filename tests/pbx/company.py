@@ -21,7 +21,7 @@ from tests.pbx.asterisk import Asterisk
 from tests.pbx.conversations import ALL, Lane, have
 from tests.pbx.ostiary import Ostiary
 from tests.pbx.sipp import Sipp, free_port
-from tests.pbx.waiting import until
+from tests.pbx.waiting import PATIENCE, until
 
 LANES = lanes.LANES[1:11]  # not the one other tests use
 RESPONSIBLE = lanes.extension(LANES[0], 3)
@@ -104,7 +104,7 @@ class Company:
 
     def follows(self, times: int = 1) -> None:
         """Wait until it has signed in to the PBX so many times."""
-        until(lambda: self.signed_in() >= times, 30)
+        until(lambda: self.signed_in() >= times)
 
     def signed_in(self) -> int:
         """Return how often it has signed in to the PBX so far."""
@@ -148,10 +148,10 @@ class Company:
 
         What that teller (`but`) told of is not waited for: AMI may come back within half a minute and know better.
         """
-        until(lambda: self._ended() >= calls, 60)
+        until(lambda: self._ended() >= calls)
         left_out = "SELECT 'call:' || id FROM calls WHERE told_by = ?"
         waiting = f"SELECT 1 FROM outbox WHERE coalesce(key, '') NOT IN ({left_out})"
-        until(lambda: not self.ostiary.rows(waiting, but), 60)  # a Task waits for who sees more
+        until(lambda: not self.ostiary.rows(waiting, but))  # a Task waits for who sees more
 
     def _ended(self) -> int:
         query = "SELECT count(*) FROM calls WHERE part_of = '' AND ended_at IS NOT NULL"
@@ -211,7 +211,7 @@ def take_place(names: Iterable[str], sipp: Sipp, ami: Ami) -> dict[str, float]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(PATIENCE)
     if wrong:
         raise AssertionError(f"these conversations did not take place as wanted: {wrong}")
     return took

@@ -15,7 +15,7 @@ from tests.pbx.dialog import Dialog
 from tests.pbx.places import DID as ELSEWHERE
 from tests.pbx.sipp import Call, Party, Phone, Sipp
 
-LONG = 25.0  # seconds; nobody hangs up of their own accord before
+LONG = 60.0  # seconds; nobody hangs up of their own accord before
 LINE, GROUP, QUEUE, MENU, VOICEMAIL, RECORDED, ABSENT, LOCAL_GROUP, FORWARDED = range(9)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.pbx.asterisk import dying_with_us
 from tests.pbx.sipp import free_port
+from tests.pbx.waiting import PATIENCE
 
 # what a service manager does (sd_listen_fds(3)): the socket as descriptor 3, meant for the process that is to come
 HAND_OVER = """
@@ -58,7 +59,7 @@ class Ostiary:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, f"ostiary {' '.join(command)}: {done.stdout}{done.stderr}"
@@ -89,7 +90,7 @@ class Ostiary:
                 pass_fds=keep,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()

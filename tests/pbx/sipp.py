@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.pbx.asterisk import dying_with_us
+from tests.pbx.waiting import PATIENCE
 
 SCENARIOS = Path(__file__).parent / "scenarios"
-LONGEST = 15  # seconds; no call of these tests takes longer
+LONGEST = 90  # seconds after which SIPp ends, whatever happens: no call of these tests takes longer
 
 _ENTRY = re.compile(r"^-{10,}[^\n]*\nUDP message (sent|received) [\[(]\d+\]? bytes\)? ?:\n\n", re.MULTILINE)
 _NAME_ADDR = re.compile(r'(?:"((?:[^"\\]|\\.)*)"\s*)?<([^>]*)>')
@@ -77,7 +78,7 @@ class Party:
         """Return everything received so far."""
         return [message for message in self.messages() if not message.sent]
 
-    def wait(self, seconds: float = LONGEST) -> None:
+    def wait(self, seconds: float = PATIENCE) -> None:
         """Wait for the end of the call. Raises subprocess.TimeoutExpired."""
         self._process.wait(seconds)
 
@@ -86,7 +87,7 @@ class Party:
         self._process.kill()
         self._process.wait()
 
-    def await_message(self, start: str, seconds: float = 10) -> Message:
+    def await_message(self, start: str, seconds: float = PATIENCE) -> Message:
         """Return the first message received whose first line begins so. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while True:
@@ -102,7 +103,7 @@ class Party:
 class Phone(Party):
     """A telephone of ours."""
 
-    def invite(self, seconds: float = 10) -> Message:
+    def invite(self, seconds: float = PATIENCE) -> Message:
         """Return the INVITE that made it ring."""
         return self.await_message("INVITE ", seconds)
 
@@ -114,7 +115,7 @@ class Phone(Party):
 class Call(Party):
     """A call made by SIPp."""
 
-    def final(self, seconds: float = LONGEST) -> Message:
+    def final(self, seconds: float = PATIENCE) -> Message:
         """Return the final answer to the INVITE, waiting for it. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while True:
@@ -126,7 +127,7 @@ class Call(Party):
                 raise TimeoutError(f"no final answer within {seconds} s, but {seen}")
             time.sleep(0.02)
 
-    def status(self, seconds: float = LONGEST) -> int:
+    def status(self, seconds: float = PATIENCE) -> int:
         """Return the final status of the INVITE, waiting for it and for the end of the call."""
         code = self.final(seconds).status
         self.wait(seconds)
@@ -215,7 +216,7 @@ class Sipp:
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=calls / rate + LONGEST,
+            timeout=calls / rate + PATIENCE,
             env={**os.environ, "TERM": "dumb"},
             check=False,
         )
@@ -252,7 +253,7 @@ class Sipp:
             "-nostdin",
             "-aa",
         ]
-        command += ["-timeout", f"{LONGEST * 2}s"]
+        command += ["-timeout", f"{LONGEST}s"]
         if trace:
             command += ["-trace_msg", "-message_file", str(folder / "messages")]
         return folder, command
@@ -266,7 +267,7 @@ def free_port(address: str = "127.0.0.1", kind: socket.SocketKind = socket.SOCK_
         return port
 
 
-def _await_port(address: str, port: int, seconds: float = 10) -> None:
+def _await_port(address: str, port: int, seconds: float = PATIENCE) -> None:
     """Return when somebody listens for UDP there. Raises TimeoutError."""
     wanted = "".join(f"{byte:02X}" for byte in reversed(socket.inet_aton(address))) + f":{port:04X}"
     deadline = time.monotonic() + seconds

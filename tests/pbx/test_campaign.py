@@ -32,6 +32,9 @@ from tests.pbx.waiting import until
 pytestmark = pytest.mark.slow
 
 CALLS, RATE, KILLS = 2000, 20, 20
+LONGEST = (
+    900  # seconds until a wait is given up: on a busy machine the worker, which gives way, is far behind
+)
 ANSWERED, BUSY, UNANSWERED, GIVEN_UP = (f"493088800{number}" for number in range(1, 5))
 PHONES = {"101": "answers", "102": "busy", "103": "rings"}
 MEANING = {  # of a word in our journal or in a Task, in Asterisk's CDR
@@ -165,7 +168,7 @@ def _campaign(asterisk: Asterisk, ports: dict[str, int], tmp_path: Path) -> None
         server.load("agents", "Name,Email,Extension\nAnna,anna@example.com,101\nBen,ben@example.com,102\n")
         server.start()
         stack.callback(server.stop)
-        until(lambda: server.rows("SELECT 1 FROM pbx_states, positions"), 60)  # it has begun to listen
+        until(lambda: server.rows("SELECT 1 FROM pbx_states, positions"))  # it has begun to listen
         asterisk.set_global("OSTIARY_SERVER", server.address)
         for extension, scenario in PHONES.items():
             address = f"127.0.0.{extension}"
@@ -194,14 +197,14 @@ def _campaign(asterisk: Asterisk, ports: dict[str, int], tmp_path: Path) -> None
             CALLS / RATE + 120,
         )
         assert not asterisk.crashed()
-        asterisk.wait_for_no_channel(30)
-        until(lambda: len(kept_by_asterisk(asterisk)) >= CALLS, 60)
+        asterisk.wait_for_no_channel()
+        until(lambda: len(kept_by_asterisk(asterisk)) >= CALLS)
         cdr = kept_by_asterisk(asterisk)
         assert cdr.keys() == dict((*waited, *given_up)).keys()
-        agreed(lambda: _journal(server), cdr, 120)
-        until(lambda: org.count("SELECT Id FROM Task WHERE CallObject LIKE 'call:%'") >= CALLS, 180)
-        until(lambda: not server.rows("SELECT 1 FROM outbox"), 120)
-        agreed(lambda: _tasks(server, org), cdr, 30)
+        agreed(lambda: _journal(server), cdr)
+        until(lambda: org.count("SELECT Id FROM Task WHERE CallObject LIKE 'call:%'") >= CALLS, LONGEST)
+        until(lambda: not server.rows("SELECT 1 FROM outbox"), LONGEST)
+        agreed(lambda: _tasks(server, org), cdr)
         print(Counter(cdr.values()))
 
 
@@ -214,7 +217,7 @@ def _kill_at_random(asterisk: Asterisk, server: Ostiary, chosen: random.Random) 
         kill(server, chosen.choice(PROCESSES))
 
 
-def agreed(told: Callable[[], dict[str, tuple[str, ...]]], cdr: dict[str, str], seconds: float) -> None:
+def agreed(told: Callable[[], dict[str, tuple[str, ...]]], cdr: dict[str, str]) -> None:
     """Wait until it tells each call once and as Asterisk does: what an outage hid, the PBX's own records tell later."""
 
     def wrong() -> dict[str, tuple[tuple[str, ...], str | None]]:
@@ -226,7 +229,7 @@ def agreed(told: Callable[[], dict[str, tuple[str, ...]]], cdr: dict[str, str], 
         }
 
     with contextlib.suppress(TimeoutError):
-        until(lambda: not wrong(), seconds)
+        until(lambda: not wrong(), LONGEST)
     assert not wrong()
 
 

@@ -126,7 +126,7 @@ def test_every_call_is_on_record_by_its_rows(
             return any(summary(call, lane, number)[-2] == last for call in told(reading, number))
 
         with suppress(TimeoutError):  # what is there instead is said below
-            until(whole, 30)  # a call whose rows come one by one is told again
+            until(whole)  # a call whose rows come one by one is told again
         (call,) = told(reading, numbers[name])
         found = summary(call, company.lane, numbers[name])
         assert found[:3] == expected[:3], name
@@ -147,5 +147,5 @@ def test_a_log_that_is_rotated_between_two_calls(
         until(lambda number=number: number.encode() in log.read_bytes())  # type: ignore[misc]
         log.rename(Path(f"{log}.{number}"))
     for number in numbers:
-        (call,) = until(lambda number=number: told(reading, number), 30)  # type: ignore[misc]
+        (call,) = until(lambda number=number: told(reading, number))  # type: ignore[misc]
         assert (call["disposition"], call["answered_by"]) == ("answered", f"{LANES[0]}1")

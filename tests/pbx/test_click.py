@@ -25,7 +25,7 @@ from tests.pbx import directory
 from tests.pbx.asterisk import Asterisk
 from tests.pbx.ostiary import Ostiary
 from tests.pbx.sipp import Sipp, free_port
-from tests.pbx.waiting import until
+from tests.pbx.waiting import PATIENCE, until
 
 ERIKA = "+4930100001"
 RIKA = "+4930100002"
@@ -43,7 +43,7 @@ class Desk:
         self.http = httpx.Client(
             base_url=f"http://{address}", headers={"Authorization": f"Bearer {token}"}, timeout=30
         )
-        until(self.is_up, 30)
+        until(self.is_up)
 
     def is_up(self) -> bool:
         """Return whether the PBX is connected."""
@@ -73,7 +73,7 @@ class Desk:
 
     def until(self, dial_id: str, *states: str) -> dict[str, Any]:
         """Return a call once it has come so far."""
-        return until(lambda: found if (found := self.dial(dial_id))["state"] in states else {}, 20)
+        return until(lambda: found if (found := self.dial(dial_id))["state"] in states else {})
 
     def cancel(self, dial_id: str) -> None:
         """Have a call end."""
@@ -112,7 +112,7 @@ class Stream:
         self._type = type_
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
-        assert self._open.wait(20)
+        assert self._open.wait(PATIENCE)
 
     def _listen(self) -> None:
         with (
@@ -180,7 +180,7 @@ def test_a_click_rings_the_agent_and_then_dials(desk: Desk, sipp: Sipp) -> None:
     shown = phone.await_message("UPDATE ")
     assert shown.display_name("P-Asserted-Identity") == "Erika Mustermann", "and not the company's own"
     call_id = until(lambda: desk.dial(dial_id)["call_id"])
-    call = until(lambda: found if (found := desk.call(call_id))["disposition"] == "answered" else {}, 20)
+    call = until(lambda: found if (found := desk.call(call_id))["disposition"] == "answered" else {})
     assert (call["direction"], call["number"], call["name"]) == ("outbound", ERIKA, "Erika Mustermann")
 
 
@@ -276,8 +276,8 @@ def test_a_call_goes_on_when_the_worker_is_killed(desk: Desk, sipp: Sipp) -> Non
     dial_id = desk.ordered()
     desk.until(dial_id, "answered")
     desk.kill_the_worker()
-    until(lambda: not desk.is_up(), 20)
-    until(desk.is_up, 30)
+    until(lambda: not desk.is_up())
+    until(desk.is_up)
     assert desk.dial(dial_id)["state"] == "answered"
     desk.cancel(dial_id)
     assert desk.until(dial_id, *OVER)["state"] == "ended"
@@ -295,7 +295,7 @@ def test_a_call_that_ended_while_the_worker_was_away_has_ended(
     asterisk.wait_for_no_channel()
     over = desk.until(dial_id, *OVER)
     assert (over["state"], over["reason"]) == ("failed", "lost")
-    until(desk.is_up, 30)
+    until(desk.is_up)
     assert asterisk.channels() == [], "it is not dialled once more"
 
 

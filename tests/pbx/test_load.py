@@ -45,7 +45,7 @@ def test_fifty_calls_a_second(asterisk: Asterisk, sipp: Sipp, serve: Callable[..
     number = "4930100001"
     done = sipp.flood(DID_ANSWERED, number=number, rate=50, calls=1000)
     assert done.returncode == 0, done.stdout.decode()[-3000:]
-    until(partial(reached, server, number, 1000), seconds=30)
+    until(partial(reached, server, number, 1000))
     assert journalled(server, number) == 1000
 
 
@@ -65,10 +65,10 @@ def test_restarts_during_calls(asterisk: Asterisk, sipp: Sipp, serve: Callable[.
         )
         calls.start()
         for wanted in (40, 100):
-            until(partial(reached, server, number, wanted), seconds=30)
+            until(partial(reached, server, number, wanted))
             server.stop()
             server.start(handed_over=listener)
         calls.join()
         assert outcome == [0], "every call was answered"
-        until(partial(reached, server, number, 200), seconds=30)
+        until(partial(reached, server, number, 200))
         assert journalled(server, number) == 200

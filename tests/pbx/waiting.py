@@ -8,8 +8,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = (
+    180  # seconds until a wait is given up: a busy machine takes its time, only what hangs takes longer
+)
 
-def until(found: Callable[[], T], seconds: float = 10) -> T:
+
+def until(found: Callable[[], T], seconds: float = PATIENCE) -> T:
     """Return the first true thing that `found` returns. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while True:
