@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC
 from functools import partial
 from pathlib import Path
@@ -197,6 +198,33 @@ async def test_a_write_that_fails_is_tried_again(
     assert all(len(call["legs"]) > 2 for call in calls)
     assert '"101"' in calls[0]["legs"]
     assert calls[0]["legs"].count("extension") == 1  # rows that were read twice count once
+
+
+async def test_who_is_far_behind_and_killed_again_and_again_gets_ahead(
+    begin: Callable[[], Follower], database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process is killed while it writes the second of the groups that wait."""
+    await begin().look(NOW - 5)
+    append(
+        path,
+        *(record(f"493020000{n}", began=BEGAN + n, uniqueid=f"{BEGAN + n}.{n}") for n in range(1, 6)),
+    )
+    done: list[str] = []
+
+    async def killed(conn: Any, said: Any, *more: Any, **named: Any) -> str:
+        if len(done) == 2:
+            raise DirectoryError("killed")
+        done.append(said.number)
+        return await conclude(conn, said, *more, **named)
+
+    monkeypatch.setattr("agi_server.cdr.watch.AT_ONCE", 2)
+    monkeypatch.setattr("agi_server.cdr.watch.conclude", killed)
+    for numbers in ([1, 2], [3, 4], [5]):
+        done.clear()
+        with suppress(DirectoryError):
+            await begin().look(NOW + 40)
+        assert done == [f"493020000{n}" for n in numbers]
+    assert [call["number"] for call in await told(database)] == [int(f"493020000{n}") for n in range(1, 6)]
 
 
 async def test_one_that_cannot_be_stored_holds_up_nobody(
