@@ -45,7 +45,7 @@ async def verdict(port: int, number: str = KNOWN) -> tuple[str, str]:
 
 
 async def _until_verdict(port: int, wanted: tuple[str, str]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         while await verdict(port) != wanted:
             await asyncio.sleep(0.1)
 
@@ -55,7 +55,7 @@ def log_of(config: Path) -> str:
 
 
 async def until_logged(config: Path, text: str) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         while text not in log_of(config):
             await asyncio.sleep(0.02)
 
@@ -136,7 +136,7 @@ async def test_the_worker_killed_again_and_again_costs_no_call(config: Path, por
 
 async def _children(pid: int) -> list[int]:
     path = Path(f"/proc/{pid}/task/{pid}/children")
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(90):
         while not (found := path.read_text()):
             await asyncio.sleep(0.02)
     return [int(each) for each in found.split()]
@@ -237,7 +237,7 @@ async def test_restarts_on_an_inherited_socket_lose_no_call(config: Path, port: 
         for _ in range(3):
             with process(config, inherited=descriptor) as server:
                 served = len(asked)
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(90):
                     while len(asked) < served + 50:
                         await asyncio.sleep(0.01)
                 server.send_signal(signal.SIGTERM)
@@ -286,7 +286,7 @@ async def test_a_thousand_calls_leave_no_descriptor_behind(tmp_path: Path) -> No
         before = _open_descriptors()
         for _ in range(1000):
             await ostiary.ask("incoming", KNOWN)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             while _open_descriptors() > before:
                 await asyncio.sleep(0.01)
 
@@ -312,7 +312,7 @@ async def test_a_caller_who_is_new_in_salesforce_is_known_by_name(tmp_path: Path
         # Nothing but a look-up can tell of what is made after the first round.
         more = _with_salesforce(server, lookup=True, lookup_deadline=10)
         async with house(tmp_path, more, deadline=30) as ostiary:
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(90):
                 while await _looked_up(ostiary, "+33199001234") == ("not_asked", ""):
                     await asyncio.sleep(0.05)
                 await ostiary.until_row("SELECT 1 FROM salesforce_state WHERE name = 'last'")
@@ -331,8 +331,11 @@ async def test_salesforce_away_is_degraded_and_ready(tmp_path: Path) -> None:
         config.write_text(text.replace("enabled = false", f'listen = "127.0.0.1:{http}"'), encoding="utf-8")
         settings = load_settings(config, environ={})
         await furnish(settings)
-        async with serving(settings, config) as ostiary, httpx.AsyncClient(trust_env=False) as web:
-            async with asyncio.timeout(40):
+        async with (
+            serving(settings, config) as ostiary,
+            httpx.AsyncClient(trust_env=False, timeout=60) as web,
+        ):
+            async with asyncio.timeout(90):
                 while True:
                     with suppress(httpx.ConnectError):
                         answer = await web.get(f"http://127.0.0.1:{http}/readyz")

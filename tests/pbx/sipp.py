@@ -204,7 +204,7 @@ class Sipp:
         values = {
             "TO": did,
             "FROM": f"<sip:{number}@127.0.0.1>",
-            "HOLD": "5000",
+            "HOLD": "60000",
             "HEADERS": "",
             "MEDIA": "9",
         }

@@ -54,7 +54,7 @@ async def served(
 
 
 async def ask(address: str, path: str = "/healthz") -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False) as opened:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as opened:
         return await opened.get(f"http://{address}{path}")
 
 
@@ -175,7 +175,7 @@ async def test_whoever_asks_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch
 
 async def test_only_a_named_proxy_is_believed() -> None:
     told = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
-    async with httpx.AsyncClient(trust_env=False) as web:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as web:
         async with served() as address:
             answer = await web.get(f"http://{address}/who", headers=told)
             assert answer.json() == {"scheme": "http", "host": "127.0.0.1"}
@@ -232,7 +232,7 @@ async def test_tls_and_a_renewed_certificate(tmp_path: Path, monkeypatch: pytest
     cert, key = certificate(tmp_path, "first")
     async with served(certificate_file=cert, private_key_file=key) as address:
         trusting = ssl.create_default_context(cafile=str(cert))
-        async with httpx.AsyncClient(trust_env=False, verify=trusting) as web:
+        async with httpx.AsyncClient(trust_env=False, verify=trusting, timeout=60) as web:
             assert (await web.get(f"https://{address}/who")).json()["scheme"] == "https"
         assert await name_shown(address) == "first"
         certificate(tmp_path, "second")

@@ -222,7 +222,7 @@ def _talk() -> Record:
 
 def _until_up(console: Console) -> None:
     until = time.monotonic() + PATIENCE / 1000
-    with httpx.Client(trust_env=False) as web:
+    with httpx.Client(trust_env=False, timeout=60) as web:
         while True:
             try:
                 if web.get(console.address + "/readyz").status_code == 200:

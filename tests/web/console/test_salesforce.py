@@ -97,7 +97,7 @@ async def test_a_browser_authorises_it(tmp_path: Path, by_itself: bool) -> None:
             assert found is not None
             address = found[1].replace("&amp;", "&")
             assert parse_qs(urlsplit(address).query)["redirect_uri"] == [redirect_url]
-            async with httpx.AsyncClient(trust_env=False) as person:
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as person:
                 back = (await person.get(address)).headers["Location"]
             if by_itself:
                 answer = await admin.get(f"/salesforce/callback?{urlsplit(back).query}")
