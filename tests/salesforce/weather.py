@@ -42,7 +42,7 @@ from tests.salesforce.truth import differences
 
 T = TypeVar("T")
 
-LONG = 120.0  # seconds until a test gives up: the machine may be slow and busy
+LONG = 300.0  # seconds until a test gives up: the machine may be slow and busy
 _one = threading.Lock()  # migrations run in one thread at a time: alembic has global variables
 _given_up = threading.Event()
 AT_ONCE = 6  # scenarios
