@@ -144,7 +144,7 @@ def test_a_log_that_is_rotated_between_two_calls(
     for number in numbers:
         have("answered", Lane(LANES[0], number, sipp, ami))
         asterisk.wait_for_no_channel()
-        until(lambda number=number: number.encode() in log.read_bytes())  # type: ignore[misc]
+        until(lambda number=number: log.exists() and number.encode() in log.read_bytes())  # type: ignore[misc]
         log.rename(Path(f"{log}.{number}"))
     for number in numbers:
         (call,) = until(lambda number=number: told(reading, number))  # type: ignore[misc]
