@@ -36,6 +36,7 @@ Outcomes = dict[str, Future[None]]
 TRIALS: Final = 10
 PAUSE: Final = 0.25  # seconds between two happenings in the org
 SLOW: Final = 0.03  # seconds of each answer of the org, so that a round takes some time
+PAGE: Final = 10  # records of a result page: twice the pages that a moment waits for, as the org may shrink
 UNWRITTEN: Final = 0.4  # seconds until what is sent is written, when the moment is to be just then
 NUMBERS: Final = [
     "Account.AccountNumber",
@@ -160,6 +161,7 @@ def trial(seed: int, directory: Path) -> None:
     moments = ["load", *chance.sample(list(MOMENTS), len(MOMENTS))]
     with stand_in(seed=seed) as org:
         org.do("fault", "slow", times=None, path="^/services/data/", seconds=SLOW)
+        org.do("set", **{"bulk.page": PAGE})
         with place(directory, org, overlap=0) as here:
             life = Life(org, random.Random(seed + 1))
             life.start()
