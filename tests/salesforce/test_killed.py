@@ -209,11 +209,9 @@ def _is_over(process: psutil.Process) -> bool:
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
     """Begin with every trial that a test will ask for."""
-    base = tmp_path_factory.mktemp("killed")
     seed = int(request.config.getoption("randomly_seed", 1)) * TRIALS
-    with side_by_side(
-        {name: (partial(trial, seed + int(name)), base / name) for name in asked_for(request)}
-    ) as futures:
+    trials = {name: partial(trial, seed + int(name)) for name in asked_for(request)}
+    with side_by_side(trials, "killed", tmp_path_factory) as futures:
         yield futures
 
 

@@ -184,10 +184,9 @@ SCENARIOS: dict[str, Scenario] = {
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
     """Begin with every scenario that a test will ask for."""
-    base = tmp_path_factory.mktemp("weather")
     asked = asked_for(request)
     chosen = {name: scenario for name, scenario in SCENARIOS.items() if name in asked}
-    with side_by_side({name: (scenario, base / name) for name, scenario in chosen.items()}) as futures:
+    with side_by_side(chosen, "weather", tmp_path_factory) as futures:
         yield futures
 
 

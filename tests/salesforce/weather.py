@@ -7,6 +7,7 @@ answered, and rightly. Scenarios may run at the same time: each has a place of i
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import itertools
 import json
 import signal
@@ -19,10 +20,10 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 import psutil
 import pytest
@@ -43,6 +44,7 @@ from tests.salesforce.truth import differences
 T = TypeVar("T")
 
 LONG = 300.0  # seconds until a test gives up: the machine may be slow and busy
+WHOLE = 3600.0  # seconds that all scenarios together take at most
 _one = threading.Lock()  # migrations run in one thread at a time: alembic has global variables
 _given_up = threading.Event()
 AT_ONCE = 6  # scenarios
@@ -83,16 +85,40 @@ def until(found: Callable[[], T], what: str, seconds: float = LONG, pause: float
 
 @contextmanager
 def side_by_side(
-    scenarios: Mapping[str, tuple[Callable[[Path], None], Path]],
+    scenarios: Mapping[str, Callable[[Path], None]], name: str, factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[None]]]:
     """Run scenarios, each in a directory of its own, AT_ONCE at the same time: they mostly wait."""
+    base, shared = factory.mktemp(name), factory.getbasetemp().parent
+
+    def run(scenario: str) -> None:
+        with _turn(shared):
+            scenarios[scenario](base / scenario)
+
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scenario")
     _given_up.clear()
     try:
-        yield {name: pool.submit(scenario, directory) for name, (scenario, directory) in scenarios.items()}
+        yield {scenario: pool.submit(run, scenario) for scenario in scenarios}
     finally:
         _given_up.set()  # what nobody has waited for, nobody will
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _turn(shared: Path) -> Iterator[None]:
+    """Wait until fewer than AT_ONCE scenarios run, those of another test process included."""
+    with ExitStack() as opened:
+        places = [opened.enter_context((shared / f"scenario-{place}").open("w")) for place in range(AT_ONCE)]
+        until(lambda: any(map(_locked, places)), "a turn", seconds=WHOLE)
+        yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock a file if nobody has it; it is free again when it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def asked_for(request: pytest.FixtureRequest) -> set[str]:
@@ -344,9 +370,7 @@ class Place:
             until(same, "in step", pause=0.3)
         except TimeoutError as error:
             waiting = self.rows("SELECT id, contact_id, attempts, next_attempt_at, error FROM outbox LIMIT 5")
-            told = "\n".join(
-                [*last[:10], f"outbox: {waiting}", f"last: {self.state('last')}", self.log()[-4000:]]
-            )
+            told = "\n".join([*last[:10], f"outbox: {waiting}", f"last: {self.state('last')}"])
             raise AssertionError(f"{error}\n{told}") from None
 
     def until_alarm(self, kind: str, count: int = 1) -> None:
@@ -390,7 +414,7 @@ class Place:
 
 @contextmanager
 def place(directory: Path, org: SteeredOrg, **section: object) -> Iterator[Place]:
-    """Serve, with callers; an error is told with what was logged last."""
+    """Serve, with callers; an error is told with what was logged last, but for the calls."""
     directory.mkdir(exist_ok=True)
     port = free_port()
     text = SETTINGS.format(directory=directory, port=port, http=f"{free_port()}")
@@ -402,7 +426,13 @@ def place(directory: Path, org: SteeredOrg, **section: object) -> Iterator[Place
     with process(config, prefix=dying_with_us([])) as server:
         asyncio.run(until_answering(port, LONG))
         with Callers(port) as callers:
-            yield Place(directory, org, server, callers)
+            here = Place(directory, org, server, callers)
+            try:
+                yield here
+            except BaseException as error:
+                said = [line for line in here.log().splitlines() if '"event":"call"' not in line]
+                error.add_note("\n".join(said[-30:]))
+                raise
 
 
 def configure(config: Path, org: SteeredOrg, **section: object) -> None:
