@@ -27,10 +27,10 @@ from agi_server.scripts import variables
 from agi_server.settings import Settings
 from agi_server.settings_file import load_settings
 from storage.agents import put_agent
-from tests.house import free_port
 from tests.org.__main__ import toml
 from tests.org.records import Org
 from tests.org.server import running
+from tests.ports import free_port
 
 SETTINGS = """\
 sync_interval = 5

@@ -19,9 +19,10 @@ from agi_server.errors import SettingsError
 from agi_server.fastagi.client import ask, environment
 from agi_server.scripts.trace import MARK
 from agi_server.settings_file import load_settings
-from tests.house import House, free_port, furnish, house, process, serving, until_answering, write_settings
+from tests.house import House, furnish, house, process, serving, until_answering, write_settings
 from tests.org.records import Org
 from tests.org.server import OrgServer, running
+from tests.ports import free_port
 
 KNOWN = "+493023125010"
 

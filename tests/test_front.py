@@ -21,7 +21,8 @@ from agi_server.settings_file import load_settings, storage_url
 from storage.database import Database
 from storage.tokens import add_token
 from storage.users import list_users
-from tests.house import House, free_port, furnish, process, serving, until_answering, write_settings
+from tests.house import House, furnish, process, serving, until_answering, write_settings
+from tests.ports import free_port
 
 KNOWN = "+493023125010"
 MQTT_AWAY = '[mqtt]\nurl = "mqtt://127.0.0.1:9"\n'

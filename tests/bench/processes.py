@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from tests.bench import data, load
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT = 60.0  # seconds until a server must answer
@@ -151,11 +151,3 @@ def cpu_seconds(process: int) -> float:
         return time.clock_gettime(~process << 3 | 2)
     except OSError:
         return 0.0
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

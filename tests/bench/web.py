@@ -28,6 +28,7 @@ from storage.tokens import add_token
 from storage.users import add_user, hash_password
 from tests.bench import data, load, processes
 from tests.bench.processes import Server
+from tests.ports import free_port
 
 PAGES = ("/", "/calls", "/statistics", "/contacts?q=mar", "/blacklist", "/agents", "/trial", "/health")
 RATE = 50.0  # calls a second while the console is under load
@@ -129,7 +130,7 @@ def measure(
 
 @contextlib.contextmanager
 def _http(state: Path) -> Iterator[tuple[Server, str]]:
-    port, http = processes.free_port(), processes.free_port()
+    port, http = free_port(), free_port()
     environment = processes.ostiary_environment(state) | {
         "OSTIARY_FASTAGI__LISTEN": f"127.0.0.1:{port}",
         "OSTIARY_HTTP__LISTEN": f"127.0.0.1:{http}",

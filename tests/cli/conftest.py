@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agi_server.cli import app
-from tests.house import free_port
+from tests.ports import free_port
 
 Ostiary = Callable[..., Result]
 

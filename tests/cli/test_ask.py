@@ -6,7 +6,8 @@ from typer.testing import CliRunner, Result
 
 from agi_server.cli import app
 from agi_server.settings_file import load_settings
-from tests.house import free_port, furnish, process, until_answering, write_settings
+from tests.house import furnish, process, until_answering, write_settings
+from tests.ports import free_port
 
 KNOWN = "03023125010"
 

@@ -26,7 +26,7 @@ from agi_server.cli import parts, peers
 from agi_server.settings_file import load_settings
 from tests.cdr.samples import record
 from tests.cli.conftest import Ostiary
-from tests.house import free_port
+from tests.ports import free_port
 
 Add = Callable[[str], None]
 

@@ -23,9 +23,9 @@ from agi_server.salesforce.examine import examine
 from agi_server.settings import Salesforce, Tasks
 from agi_server.settings_file import load_settings
 from tests.cli.conftest import Ostiary
-from tests.house import free_port
 from tests.org.records import Org
 from tests.org.server import OrgServer, running
+from tests.ports import free_port
 from tests.salesforce.browser import visit
 
 Configure = Callable[..., None]

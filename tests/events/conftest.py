@@ -23,7 +23,7 @@ from agi_server.settings import Settings
 from agi_server.web.counts import Counts
 from storage.database import Database
 from storage.migrate import migrate
-from tests.house import free_port
+from tests.ports import free_port
 
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 PATIENCE = 20.0  # seconds until a test gives up

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import threading
 import time
 from collections import defaultdict
@@ -20,8 +19,9 @@ from tests.pbx.ami import Ami
 from tests.pbx.asterisk import Asterisk
 from tests.pbx.conversations import ALL, Lane, have
 from tests.pbx.ostiary import Ostiary
-from tests.pbx.sipp import Sipp, free_port
+from tests.pbx.sipp import Sipp
 from tests.pbx.waiting import PATIENCE, until
+from tests.ports import free_port
 
 LANES = lanes.LANES[1:11]  # not the one other tests use
 RESPONSIBLE = lanes.extension(LANES[0], 3)
@@ -81,7 +81,7 @@ class Company:
             folder,
             **{
                 "OSTIARY_HTTP__ENABLED": "true",
-                "OSTIARY_HTTP__LISTEN": f"127.0.0.1:{free_port(kind=socket.SOCK_STREAM)}",
+                "OSTIARY_HTTP__LISTEN": f"127.0.0.1:{free_port()}",
                 "OSTIARY_ROUTING__RING_SECONDS": "5",
                 "OSTIARY_AMI__HOST": "127.0.0.1",
                 "OSTIARY_AMI__PORT": str(ami_port),

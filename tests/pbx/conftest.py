@@ -15,7 +15,8 @@ from tests.pbx import directory, lanes
 from tests.pbx.ami import Ami
 from tests.pbx.asterisk import Asterisk, cache, tree
 from tests.pbx.ostiary import BadServer, Ostiary
-from tests.pbx.sipp import Sipp, free_port
+from tests.pbx.sipp import Sipp
+from tests.ports import UDP, free_port
 
 EXTENSIONS = ("101", "102", "103")
 PHONE = {extension: f"127.0.0.{extension}" for extension in EXTENSIONS}
@@ -62,9 +63,9 @@ def ports() -> dict[str, int]:
 
 def choose_ports() -> dict[str, int]:
     """Return such ports."""
-    chosen = {"SIP": free_port(), "AMI": free_port(kind=socket.SOCK_STREAM), "TRUNK": free_port()}
+    chosen = {"SIP": free_port(kind=UDP), "AMI": free_port(), "TRUNK": free_port(kind=UDP)}
     for extension, address in PHONE.items():
-        chosen[f"PHONE{extension}"] = free_port(address)
+        chosen[f"PHONE{extension}"] = free_port(address, UDP)
     return chosen
 
 

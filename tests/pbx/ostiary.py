@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.pbx.asterisk import dying_with_us
-from tests.pbx.sipp import free_port
 from tests.pbx.waiting import PATIENCE
+from tests.ports import free_port
 
 # what a service manager does (sd_listen_fds(3)): the socket as descriptor 3, meant for the process that is to come
 HAND_OVER = """
@@ -33,7 +33,7 @@ class Ostiary:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.state = folder / "state"
-        self.port = free_port(kind=socket.SOCK_STREAM)
+        self.port = free_port()
         self._environment = {
             **{
                 key: value for key, value in os.environ.items() if not key.startswith(("OSTIARY_", "LISTEN_"))

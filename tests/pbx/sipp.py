@@ -13,8 +13,10 @@ from pathlib import Path
 
 from tests.pbx.asterisk import dying_with_us
 from tests.pbx.waiting import PATIENCE
+from tests.ports import UDP, free_port
 
 SCENARIOS = Path(__file__).parent / "scenarios"
+FATAL = 254  # and 255 are SIPp's exit codes when something else than a call fails
 LONGEST = 90  # seconds after which SIPp ends, whatever happens: no call of these tests takes longer
 
 _ENTRY = re.compile(r"^-{10,}[^\n]*\nUDP message (sent|received) [\[(]\d+\]? bytes\)? ?:\n\n", re.MULTILINE)
@@ -79,8 +81,11 @@ class Party:
         return [message for message in self.messages() if not message.sent]
 
     def wait(self, seconds: float = PATIENCE) -> None:
-        """Wait for the end of the call. Raises subprocess.TimeoutExpired."""
-        self._process.wait(seconds)
+        """Wait for the end of the call. Raises subprocess.TimeoutExpired, and RuntimeError where it never began."""
+        if self._process.wait(seconds) >= FATAL:
+            raise RuntimeError(
+                f"{self.name} was not made: {(self._trace.parent / 'output').read_text()[:1000]}"
+            )
 
     def kill(self) -> None:
         """End it, whatever it does."""
@@ -170,7 +175,7 @@ class Sipp:
             "HEADERS": "".join("\n      " + header for header in headers),
             "MEDIA": str(media),
         }
-        folder, command = self._prepare(scenario, values, address, port or free_port(address))
+        folder, command = self._prepare(scenario, values, address, port or free_port(address, UDP))
         call = Call(f"the call to {did}", [*command, f"{self.server[0]}:{self.server[1]}"], folder)
         self._parties.append(call)
         return call
@@ -194,7 +199,7 @@ class Sipp:
     def message(self, to: str, body: str, *, sender: str, address: str = "127.0.0.1") -> Call:
         """Send a MESSAGE; `sender` stands in From as it is, as `body` does (SIPp reads square brackets itself)."""
         values = {"TO": to, "FROM": sender, "BODY": body}
-        folder, command = self._prepare("message", values, address, free_port(address))
+        folder, command = self._prepare("message", values, address, free_port(address, UDP))
         sent = Call(f"the message to {to}", [*command, f"{self.server[0]}:{self.server[1]}"], folder)
         self._parties.append(sent)
         return sent
@@ -208,7 +213,7 @@ class Sipp:
             "HEADERS": "",
             "MEDIA": "9",
         }
-        folder, command = self._prepare("answered", values, "127.0.0.1", free_port("127.0.0.1"), trace=False)
+        folder, command = self._prepare("answered", values, "127.0.0.1", free_port(kind=UDP), trace=False)
         command[command.index("-m") + 1] = str(calls)
         command += ["-r", str(rate), "-l", str(rate * 10), f"{self.server[0]}:{self.server[1]}"]
         return subprocess.run(
@@ -257,14 +262,6 @@ class Sipp:
         if trace:
             command += ["-trace_msg", "-message_file", str(folder / "messages")]
         return folder, command
-
-
-def free_port(address: str = "127.0.0.1", kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """Return a port nobody uses now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _await_port(address: str, port: int, seconds: float = PATIENCE) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import shutil
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -24,8 +23,9 @@ from tests.pbx.ami import SECRET
 from tests.pbx.asterisk import Asterisk
 from tests.pbx.ostiary import Ostiary
 from tests.pbx.places import DID
-from tests.pbx.sipp import Sipp, free_port
+from tests.pbx.sipp import Sipp
 from tests.pbx.waiting import until
+from tests.ports import free_port
 
 OTHER_USERS = """
 [deaf]
@@ -168,7 +168,7 @@ def secure(
     for file, name in ((authority.certificate, "ami.pem"), (authority.key, "ami.key")):
         shutil.copy(file, config / name)
         os.chown(config / name, owner.st_uid, owner.st_gid)
-    port = free_port(kind=socket.SOCK_STREAM)
+    port = free_port()
     lines = (
         "[general]",
         "tlsenable = yes",

@@ -11,7 +11,6 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -26,8 +25,9 @@ from tests.org.server import running
 from tests.pbx.asterisk import Asterisk, dying_with_us, tree
 from tests.pbx.conftest import choose_ports
 from tests.pbx.ostiary import Ostiary
-from tests.pbx.sipp import SCENARIOS, free_port
+from tests.pbx.sipp import SCENARIOS
 from tests.pbx.waiting import until
+from tests.ports import UDP, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -147,7 +147,7 @@ def _campaign(asterisk: Asterisk, ports: dict[str, int], tmp_path: Path) -> None
         server = Ostiary(
             tmp_path,
             OSTIARY_HTTP__ENABLED="true",
-            OSTIARY_HTTP__LISTEN=f"127.0.0.1:{free_port(kind=socket.SOCK_STREAM)}",
+            OSTIARY_HTTP__LISTEN=f"127.0.0.1:{free_port()}",
             OSTIARY_ROUTING__ENABLED="false",
             OSTIARY_AMI__HOST="127.0.0.1",
             OSTIARY_AMI__PORT=str(ports["AMI"]),
@@ -186,7 +186,7 @@ def _campaign(asterisk: Asterisk, ports: dict[str, int], tmp_path: Path) -> None
                 "-i",
                 "127.0.0.1",
                 "-p",
-                str(free_port()),
+                str(free_port(kind=UDP)),
             ]
             arguments += ["-m", str(len(calls)), "-r", f"{max(1, round(rate))}", "-l", "1000", sip]
             values = {"TO": "[field1]", "FROM": "<sip:[field0]@127.0.0.1>", "HOLD": "600"}

@@ -16,8 +16,9 @@ from tests.pbx.ami import Ami
 from tests.pbx.asterisk import Asterisk
 from tests.pbx.conversations import Lane, have
 from tests.pbx.ostiary import Ostiary
-from tests.pbx.sipp import Sipp, free_port
+from tests.pbx.sipp import Sipp
 from tests.pbx.waiting import until
+from tests.ports import free_port
 
 LANES = lanes.LANES[1:]
 COLUMNS = "direction, number, disposition, answered_by, seconds, queue, told_by, legs, transfers, trunk, pbx"

@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +23,9 @@ from storage.tokens import add_token
 from tests.pbx import directory
 from tests.pbx.asterisk import Asterisk
 from tests.pbx.ostiary import Ostiary
-from tests.pbx.sipp import Sipp, free_port
+from tests.pbx.sipp import Sipp
 from tests.pbx.waiting import PATIENCE, until
+from tests.ports import free_port
 
 ERIKA = "+4930100001"
 RIKA = "+4930100002"
@@ -138,7 +138,7 @@ class _Enough(Exception):  # noqa: N818  # no error
 
 @pytest.fixture(scope="module")
 def clicking(serve: Callable[..., Ostiary], asterisk: Asterisk, ports: dict[str, int]) -> Iterator[Desk]:
-    address = f"127.0.0.1:{free_port(kind=socket.SOCK_STREAM)}"
+    address = f"127.0.0.1:{free_port()}"
     server = serve(
         OSTIARY_HTTP__ENABLED="true",
         OSTIARY_HTTP__LISTEN=address,

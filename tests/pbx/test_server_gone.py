@@ -13,7 +13,8 @@ from tests.pbx import directory
 from tests.pbx.asterisk import Asterisk
 from tests.pbx.ostiary import BadServer, Ostiary, dying, dying_halfway, half_a_line, silent
 from tests.pbx.places import DID, DID_LONG, DID_SHORT, OWN_PLAN, REDIRECTED
-from tests.pbx.sipp import Sipp, free_port
+from tests.pbx.sipp import Sipp
+from tests.ports import free_port
 
 Instead = Callable[[Callable[[socket.socket], None]], BadServer]
 
@@ -28,7 +29,7 @@ def patience(asterisk: Asterisk) -> Iterator[None]:
 
 @pytest.mark.usefixtures("patience")
 def test_nobody_listens(asterisk: Asterisk, sipp: Sipp) -> None:
-    asterisk.set_global("OSTIARY_SERVER", f"127.0.0.1:{free_port(kind=socket.SOCK_STREAM)}")
+    asterisk.set_global("OSTIARY_SERVER", f"127.0.0.1:{free_port()}")
     started = time.monotonic()
     assert sipp.call(DID, number=directory.OWNED).status() == OWN_PLAN
     assert time.monotonic() - started < 15

@@ -20,8 +20,8 @@ from agi_server.salesforce import tokens
 from agi_server.salesforce.authorise import Attempt, begin, code_in, code_in_query, finish, listener, listens
 from agi_server.salesforce.client import Client
 from agi_server.settings import Salesforce
-from tests.house import free_port
 from tests.org.server import OrgServer
+from tests.ports import free_port
 from tests.salesforce.browser import visit
 from tests.salesforce.conftest import Section
 

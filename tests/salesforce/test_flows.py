@@ -26,9 +26,9 @@ from agi_server.salesforce.authorise import begin, code_in, finish
 from agi_server.salesforce.client import Client
 from agi_server.salesforce.flows import sign_in
 from agi_server.settings import Salesforce
-from tests.house import free_port
 from tests.org.oauth import key_pair
 from tests.org.server import OrgServer
+from tests.ports import free_port
 from tests.salesforce.browser import visit
 from tests.salesforce.conftest import Section
 

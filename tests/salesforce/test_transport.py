@@ -28,8 +28,8 @@ from agi_server.salesforce import network, transport
 from agi_server.salesforce.login import Login, Token
 from agi_server.salesforce.transport import HOST, Meter, open_session
 from agi_server.settings import Salesforce
-from tests.house import free_port
 from tests.org.server import OrgServer
+from tests.ports import free_port
 from tests.salesforce.conftest import Section
 
 URL = f"https://{HOST}/services/data/v64.0/query/?q=SELECT+Id"

@@ -36,9 +36,10 @@ from agi_server.settings_file import load_settings, storage_url
 from storage import sync
 from storage.database import Database
 from storage.migrate import migrate
-from tests.house import free_port, process, until_answering
+from tests.house import process, until_answering
 from tests.org.control import steer
 from tests.pbx.asterisk import dying_with_us
+from tests.ports import free_port
 from tests.salesforce.truth import differences
 
 T = TypeVar("T")

@@ -11,7 +11,8 @@ from agi_server.settings_file import load_settings, storage_url
 from storage import sync
 from storage.database import Database
 from storage.dids import DidRow, put_did
-from tests.house import House, free_port, furnish, house, process, until_answering, write_settings
+from tests.house import House, furnish, house, process, until_answering, write_settings
+from tests.ports import free_port
 
 SCRIPT = "contacto_insert_salesforce"
 

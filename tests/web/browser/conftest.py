@@ -27,7 +27,8 @@ from storage.database import Database
 from storage.dials import Dial, order
 from storage.records import tell
 from storage.users import add_user, hash_password
-from tests.house import free_port, furnish, process, write_settings
+from tests.house import furnish, process, write_settings
+from tests.ports import free_port
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (

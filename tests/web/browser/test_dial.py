@@ -13,7 +13,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.ami.server import SECRET, FakePbx
-from tests.house import free_port, process, write_settings
+from tests.house import process, write_settings
+from tests.ports import free_port
 from tests.web.browser import conftest
 from tests.web.browser.conftest import CHROMIUM, PATIENCE, Console, Visitor
 
