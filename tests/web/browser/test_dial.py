@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.ami.server import SECRET, FakePbx
 from tests.house import process, write_settings
@@ -117,6 +117,36 @@ def test_a_call_is_followed_without_loading_the_page_anew(visit: Any, pbx: Pbx) 
     expect(one.page.locator("#again")).to_be_visible()
     assert one.page.evaluate("window.same"), "the same page all the time"
     assert one.complaints == []
+
+
+def test_an_answer_that_is_late_takes_nothing_back(visit: Any, pbx: Pbx) -> None:
+    one: Visitor = visit("operator")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    one.page.route("**/api/v1/dials/*", hold)
+    channel = ordered(one, pbx)
+    _until_held(one, held)  # its stream of events is open
+    late = held[0].fetch()
+    assert late.json()["state"] == "asked"
+    pbx.state(channel, "5")
+    said(one, "Your telephone rings: pick it up.")
+    one.page.evaluate(
+        "() => { window.end = new Promise(done => new MutationObserver(done).observe(said, {childList: true})); }"
+    )
+    held[0].fulfill(response=late)
+    pbx.tell("Hangup", Uniqueid=channel, Linkedid=channel, Cause="16")
+    one.page.evaluate("window.end")
+    assert one.page.text_content("#said") == "The agent's telephone was not picked up."
+
+
+def _until_held(one: Visitor, held: list[Route]) -> None:
+    until = time.monotonic() + PATIENCE / 1000
+    while not held:
+        assert time.monotonic() < until, "the page asks nothing"
+        one.page.wait_for_timeout(20)
 
 
 @pytest.mark.parametrize("scripts", [True, False])

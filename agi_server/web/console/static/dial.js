@@ -6,9 +6,12 @@
   if (!card) return;
   const words = JSON.parse(card.dataset.words);
   const said = document.getElementById("said");
+  const STATES = ["asked", "ringing-agent", "dialling", "ringing", "answered", "ended", "failed"]; // as they follow
 
   function show(told) {
     if (told.id !== card.dataset.dial) return;
+    // An answer may be older than an event that came while it was on its way.
+    if (STATES.indexOf(told.state) < STATES.indexOf(card.dataset.state)) return;
     const failed = told.state === "failed";
     said.textContent = (failed && words.reason[told.reason]) || words.state[told.state] || told.state;
     said.className = failed ? "error" : "notice";
