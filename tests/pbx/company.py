@@ -124,9 +124,10 @@ class Company:
         if everything:
             self.ostiary.stop(signal.SIGKILL)
 
-    def sees(self, calls: int) -> None:
-        """Wait until so many calls in progress are known, on disk."""
-        until(lambda: len(self.ostiary.rows("SELECT 1 FROM live_calls")) >= calls)
+    def sees(self, calls: int, phones: int) -> None:
+        """Wait until so many calls in progress are known, on disk, and so many phones that ring or speak."""
+        query = "SELECT count(*) >= ? AND sum(json_array_length(state, '$.parts')) >= ? FROM live_calls"
+        until(lambda: self.ostiary.rows(query, calls, phones)[0][0])
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Return what is on record of a conversation."""
