@@ -18,6 +18,7 @@ from agi_server.events.memory import Memory
 from agi_server.events.screen import Desk
 
 KEPT = 500  # events for who comes back after a break
+UNWRITTEN = 5.0  # seconds by which the database may be behind what was told
 
 
 class Subscription:
@@ -79,6 +80,16 @@ class Hub:
         for listener in self._listeners:
             listener.put(event)
         return event
+
+    @property
+    def last(self) -> int:
+        """Return the id of the newest event."""
+        return self._last
+
+    def unread(self) -> int:
+        """Return the id behind which a reader of the database has to go on listening: what follows may not be in it."""
+        at = self._clock() - UNWRITTEN
+        return next((event.id - 1 for event in self._kept if event.at >= at), self._last)
 
     def since(self, last: int) -> list[Event]:
         """Return what is still known of events after the one with this id."""

@@ -66,6 +66,10 @@ LastId = Annotated[
         description="Go on behind this one, where it is still known.",
     ),
 ]
+Since = Annotated[
+    int | None,
+    Query(ge=0, lt=10**18, description="The same, for who cannot send the header; the header wins."),
+]
 
 _EVENT: Final = {  # `data` is the JSON of Event.document
     "type": "object",
@@ -93,6 +97,7 @@ async def stream(
     types: Types = None,
     extension: Extension = None,
     last_event_id: LastId = None,
+    since: Since = None,
 ) -> Response:
     """Tell what happens from now on. `gap` with `{"dropped": n}` means that n events (null: some) are missing here."""
     if listening(use.counts) >= MOST:
@@ -100,7 +105,7 @@ async def stream(
             503, f"{MOST} programs and pages listen already", headers={"Retry-After": str(TRY_AGAIN)}
         )
     wanted = frozenset[EventType]().union(*(_NAMES[name] for name in types.split(","))) if types else _ALL
-    since = int(last_event_id) if last_event_id is not None else None
+    since = int(last_event_id) if last_event_id is not None else since
     return StreamingResponse(
         _stream(request, use, wanted, extension, since),
         media_type="text/event-stream",
@@ -137,7 +142,9 @@ async def _stream(
     hub, loop = use.events, asyncio.get_running_loop()
     on_drop = use.counts.dropped.labels(to="stream").inc
     with use.counts.listeners.track_inprogress(), hub.listen(QUEUE, since=since, on_drop=on_drop) as listener:
-        yield f"retry: {RETRY}\n\n".encode("ascii") + _missed(hub, since)
+        # The id is for who comes back before anything has happened.
+        begin = f"id: {hub.last if since is None else since}\nretry: {RETRY}\n\n"
+        yield begin.encode("ascii") + _missed(hub, since)
         dropped, sent, check_at = 0, loop.time(), loop.time() + CHECK
         while not hub.closed.is_set():
             events = await _next(listener, hub, sent + BEAT - loop.time())
@@ -179,9 +186,8 @@ def _missed(hub: Hub, since: int | None) -> bytes:
     if since is None:
         return b""
     kept = hub.since(0)
-    if kept and kept[0].id <= since + 1:
-        return b""
-    return gap(None)
+    first = kept[0].id if kept else hub.last + 1
+    return b"" if first <= since + 1 else gap(None)
 
 
 async def _may_listen(request: Request) -> bool:

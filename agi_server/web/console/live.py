@@ -28,7 +28,7 @@ async def show_live(
     request: Request, actor: Annotated[Actor, Depends(Needs(Scope.READ, page=True))], use: Use
 ) -> Response:
     """Show the newest calls, those that go on first."""
-    now = int(use.clock())
+    now, since = int(use.clock()), use.events.unread()
     zone = use.settings.routing.timezone
 
     async def job(conn: AsyncConnection) -> tuple[list[CallRow], dict[str, str], list[Hour]]:
@@ -47,6 +47,7 @@ async def show_live(
         going={call.id for call in newest if _goes_on(call, now)},
         agents=names,
         most=MOST,
+        since=since,
         zone=zone,
         locale=str(locale_of(language_of(request))).replace("_", "-"),
         terms={kind: {token: gettext(text) for token, text in TERMS[kind].items()} for kind in SPOKEN},

@@ -56,6 +56,7 @@ async def show_my_calls(
         extension = own or (chosen if chosen in names else "")
         return {"own": own, "extension": extension, "agents": names} | await _of(conn, use, extension)
 
+    since = use.events.unread()
     values = await use.database.read(job)
     gettext = gettext_of(request)
     return page(
@@ -63,6 +64,7 @@ async def show_my_calls(
         actor,
         "my_calls.html",
         **values,
+        since=since,
         zone=use.settings.routing.timezone,
         locale=str(locale_of(language_of(request))).replace("_", "-"),
         terms={kind: {token: gettext(text) for token, text in TERMS[kind].items()} for kind in SPOKEN},

@@ -105,7 +105,9 @@ async def listening(
 
 
 async def begun(reader: Reader) -> Reader:
-    assert await reader.block() == "retry: 3000"
+    place, retry = (await reader.block()).split("\n")
+    assert place.startswith("id: ")
+    assert retry == "retry: 3000"
     return reader
 
 
@@ -170,6 +172,33 @@ async def test_who_comes_back_goes_on_where_they_were(front: Front) -> None:
         assert [(await reader.next()).id for _ in others] == [str(event.id) for event in others]
         event = publish(front)
         assert (await reader.next()).id == str(event.id)
+
+
+async def test_who_comes_back_before_anything_happened_misses_nothing(front: Front) -> None:
+    publish(front)
+    async with listening(front) as reader:
+        place = (await reader.block()).split("\n")[0].removeprefix("id: ")
+    event = publish(front)
+    async with listening(front, last=int(place)) as reader:
+        await begun(reader)
+        assert (await reader.next()).id == str(event.id)
+
+
+async def test_a_page_goes_on_behind_what_its_reading_may_not_have_had(front: Front) -> None:
+    quiet = front.services.events.unread()
+    async with listening(front, f"since={quiet}") as reader:
+        await begun(reader)  # and no gap: nothing was told so far
+        event = publish(front)
+        assert (await reader.next()).id == str(event.id)
+    async with listening(front, f"since={front.services.events.unread()}") as reader:
+        await begun(reader)
+        assert (await reader.next()).id == str(event.id), "it may not be written yet"
+
+
+async def test_a_place_of_an_earlier_run_is_a_gap(front: Front) -> None:
+    async with listening(front, f"since={front.services.events.last - 1}") as reader:
+        await begun(reader)
+        assert await reader.next() == Told("gap", "", {"dropped": None})
 
 
 async def test_who_comes_back_too_late_is_told(front: Front) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agi_server.calls.record import Disposition, Leg, LegOutcome, Record, Transfer
@@ -219,6 +219,14 @@ def _talk() -> Record:
         answered_by="200", queue="sales", recording="/var/spool/asterisk/monitor/talk", legs=legs,
         transfers=(Transfer(kind="attended", at=at + 60, by="200", to="101"),),
     )  # fmt: skip
+
+
+def until_held(one: Visitor, held: list[Route]) -> None:
+    """Return when a request of the page was held."""
+    until = time.monotonic() + PATIENCE / 1000
+    while not held:
+        assert time.monotonic() < until, "the page asks nothing"
+        one.page.wait_for_timeout(20)
 
 
 def _until_up(console: Console) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Route, expect
 
@@ -16,7 +17,7 @@ from tests.ami.server import SECRET, FakePbx
 from tests.house import process, write_settings
 from tests.ports import free_port
 from tests.web.browser import conftest
-from tests.web.browser.conftest import CHROMIUM, PATIENCE, Console, Visitor
+from tests.web.browser.conftest import CHROMIUM, PATIENCE, Console, Visitor, until_held
 
 ANA = "+493023125010"
 
@@ -82,8 +83,17 @@ def console(pbx: Pbx, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cons
     with process(config):
         shown = Console(f"http://{http}", port, directory / "ostiary.db")
         conftest._until_up(shown)
-        pbx.ordered("CoreShowChannels")
+        until_connected(shown)
         yield shown
+
+
+def until_connected(console: Console) -> None:
+    """Return when the PBX may be told to dial."""
+    until = time.monotonic() + PATIENCE / 1000
+    with httpx.Client(trust_env=False, timeout=60) as web:
+        while web.get(f"{console.address}/readyz").json()["parts"].get("pbx") != "ok":
+            assert time.monotonic() < until, "the PBX is not followed"
+            time.sleep(0.05)  # another process can only be polled
 
 
 def said(one: Visitor, words: str) -> None:
@@ -128,7 +138,7 @@ def test_an_answer_that_is_late_takes_nothing_back(visit: Any, pbx: Pbx) -> None
 
     one.page.route("**/api/v1/dials/*", hold)
     channel = ordered(one, pbx)
-    _until_held(one, held)  # its stream of events is open
+    until_held(one, held)  # its stream of events is open
     late = held[0].fetch()
     assert late.json()["state"] == "asked"
     pbx.state(channel, "5")
@@ -140,13 +150,6 @@ def test_an_answer_that_is_late_takes_nothing_back(visit: Any, pbx: Pbx) -> None
     pbx.tell("Hangup", Uniqueid=channel, Linkedid=channel, Cause="16")
     one.page.evaluate("window.end")
     assert one.page.text_content("#said") == "The agent's telephone was not picked up."
-
-
-def _until_held(one: Visitor, held: list[Route]) -> None:
-    until = time.monotonic() + PATIENCE / 1000
-    while not held:
-        assert time.monotonic() < until, "the page asks nothing"
-        one.page.wait_for_timeout(20)
 
 
 @pytest.mark.parametrize("scripts", [True, False])

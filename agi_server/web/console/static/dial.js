@@ -8,6 +8,8 @@
   const said = document.getElementById("said");
   const STATES = ["asked", "ringing-agent", "dialling", "ringing", "answered", "ended", "failed"]; // as they follow
 
+  let source = null;
+
   function show(told) {
     if (told.id !== card.dataset.dial) return;
     // An answer may be older than an event that came while it was on its way.
@@ -19,23 +21,24 @@
     const over = failed || told.state === "ended";
     document.getElementById("going").hidden = over;
     document.getElementById("again").hidden = !over;
-    return over;
+    if (over) source.close();
   }
 
   async function ask() {
-    const answer = await fetch(`/api/v1/dials/${encodeURIComponent(card.dataset.dial)}`);
-    return answer.ok && show(await answer.json());
+    try {
+      const answer = await fetch(`/api/v1/dials/${encodeURIComponent(card.dataset.dial)}`);
+      if (answer.ok) return show(await answer.json());
+      if (answer.status < 500) return;
+    } catch {
+      // no connection
+    }
+    setTimeout(ask, 3000);
   }
 
   function connect() {
-    const source = new EventSource("/api/v1/events?types=call.progress");
-    source.addEventListener("call.progress", (event) => {
-      if (show(JSON.parse(event.data).data)) source.close();
-    });
-    // What happened before this stream began, or while it was broken.
-    source.onopen = async () => {
-      if (await ask()) source.close();
-    };
+    source = new EventSource("/api/v1/events?types=call.progress");
+    source.addEventListener("call.progress", (event) => show(JSON.parse(event.data).data));
+    source.onopen = ask; // what happened before this stream began, or while it was broken
     source.addEventListener("gap", ask);
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) setTimeout(connect, 10000);

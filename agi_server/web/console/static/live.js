@@ -14,6 +14,7 @@
   const most = Number(list.dataset.most);
   const clock = new Intl.DateTimeFormat(list.dataset.locale, { timeStyle: "medium", timeZone: list.dataset.zone });
   let source = null;
+  let refused = false;
   let waiting = 0; // announcements are gathered, so that a busy hour does not talk without a pause
   let announced = "";
 
@@ -90,12 +91,13 @@
 
   function connect() {
     if (source) return;
-    source = new EventSource("/api/v1/events?types=decision,call.answered,call.ended");
-    source.onopen = () => show("on");
+    source = new EventSource(`/api/v1/events?types=decision,call.answered,call.ended&since=${list.dataset.since}`);
+    source.onopen = () => (refused ? location.reload() : show("on")); // with what came meanwhile
     source.onerror = () => {
       show("lost");
       if (source.readyState === EventSource.CLOSED) {
-        source = null; // refused: the log-in has ended, or the server is not there yet
+        source = null; // the log-in has ended, or the server is not there yet
+        refused = true;
         setTimeout(() => document.hidden || connect(), 10000);
       }
     };

@@ -15,7 +15,10 @@
   const clock = new Intl.DateTimeFormat(list.dataset.locale, { timeStyle: "medium", timeZone: list.dataset.zone });
   const MOST = 10; // callers shown at once
   const SETTLES = 3000; // milliseconds until the journal has what an event told
+  const TRIES = 3; // looks for a call that the journal has not yet
   let due = 0;
+  let turn = 0;
+  let refused = false;
 
   const rowOf = (id) => [...list.children].find((row) => row.dataset.call === id);
   const numberOf = (call) => call.number || (call.number_state === "anonymous" ? "" : call.number_sent);
@@ -59,7 +62,7 @@
     const text = visible(`${row.querySelector('[data-slot="state"]').textContent}: ${name}`);
     news.textContent = text;
     if (document.hidden) notify(text, visible(numberOf(call)), call.id);
-    settle();
+    settle(call.id);
   }
 
   function notify(text, body, tag) {
@@ -81,7 +84,7 @@
     const elsewhere = call.answered_by && call.answered_by !== mine;
     put(row, "state", elsewhere ? words.answeredBy.replace("%s", call.answered_by) : words.answered);
     row.classList.toggle("over", Boolean(elsewhere));
-    settle();
+    settle(call.id);
   }
 
   function ended(call) {
@@ -90,19 +93,31 @@
       put(row, "state", call.answered ? words.ended : words.missed);
       row.classList.add("over");
     }
-    if (row || call.extension === mine || call.answered_by === mine) settle();
+    if (row || call.extension === mine || call.answered_by === mine) settle(call.id);
   }
 
-  // Has the server show the lists anew, once what happened is written.
-  function settle() {
+  // Has the server show the lists anew, once what happened is written: again where a call is not in them yet.
+  function settle(id = "", tries = TRIES) {
     clearTimeout(due);
     due = setTimeout(async () => {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
-      if (!answer || !answer.ok) return;
-      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("lists");
+      const now = ++turn;
+      const fresh = await lists();
+      if (now !== turn) return; // a later one has been asked for
       const shown = document.getElementById("lists");
-      if (fresh && !shown.contains(document.activeElement)) shown.replaceWith(document.adoptNode(fresh));
+      const busy = shown.contains(document.activeElement);
+      const missing = !fresh || (id && !fresh.querySelector(`a[href="/calls/${encodeURIComponent(id)}"]`));
+      if (fresh && !busy) shown.replaceWith(document.adoptNode(fresh));
+      if (tries > 1 && (busy || missing)) settle(id, tries - 1);
     }, SETTLES);
+  }
+
+  async function lists() {
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      return answer.ok ? new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("lists") : null;
+    } catch {
+      return null;
+    }
   }
 
   function show(name) {
@@ -111,11 +126,16 @@
   }
 
   function connect() {
-    const source = new EventSource("/api/v1/events?types=screen.pop,call.answered,call.ended,reminder.missed_call");
-    source.onopen = () => show("on");
+    const source = new EventSource(
+      `/api/v1/events?types=screen.pop,call.answered,call.ended,reminder.missed_call&since=${list.dataset.since}`,
+    );
+    source.onopen = () => (refused ? location.reload() : show("on")); // with what came meanwhile
     source.onerror = () => {
       show("lost");
-      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 10000); // refused: logged out, or no server yet
+      if (source.readyState === EventSource.CLOSED) {
+        refused = true; // the log-in has ended, or the server is not there yet
+        setTimeout(connect, 10000);
+      }
     };
     const on = (type, what) =>
       source.addEventListener(type, (event) => {
@@ -125,7 +145,7 @@
     on("screen.pop", popped);
     on("call.answered", answered);
     on("call.ended", ended);
-    on("reminder.missed_call", settle);
+    on("reminder.missed_call", () => settle());
     source.addEventListener("gap", () => location.reload()); // some are missing: the server knows them
   }
 
