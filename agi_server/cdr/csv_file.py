@@ -128,7 +128,10 @@ def read_on(path: Path, place: Place) -> Look:
         return Look([], 0, place)
     with found.open("rb") as file:
         status = os.fstat(file.fileno())
-        start = place.offset if _fits(file, place) else 0
+        fits = _fits(file, place)
+        if not fits and _locate(path, place) != found:  # it was moved away between finding and opening it
+            return Look([], 0, place, more=True)
+        start = place.offset if fits else 0
         file.seek(start)
         data = file.read(MOST_BYTES)
         records, bad, length = split(data)

@@ -110,6 +110,25 @@ def test_a_file_that_is_moved_away_and_not_made_anew_yet(path: Path) -> None:
     assert read() == numbers(LINES[2:3])
 
 
+def test_a_rotation_between_finding_the_file_and_opening_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(path, *LINES[:3])
+    read = Reader(path)
+    append(path, *LINES[3:5])
+    locate = csv_file._locate
+
+    def rotating(where: Path, place: Place) -> Path | None:
+        found = locate(where, place)
+        monkeypatch.setattr(csv_file, "_locate", locate)
+        path.rename(f"{path}.1")
+        append(path, *LINES[5:7])
+        return found
+
+    monkeypatch.setattr(csv_file, "_locate", rotating)
+    assert read() == numbers(LINES[3:7])
+
+
 def test_several_rotations_while_nobody_looked(path: Path) -> None:
     append(path, LINES[0])
     read = Reader(path)
