@@ -243,8 +243,10 @@ def blind_transfer(lane: Lane) -> None:
     other = lane.phone(2, rings=0.8)
     lane.up(call, phone)
     lane.talk(1)
-    lane.hand(phone, 1).refer(lane.extension(2))
+    line = lane.hand(phone, 1)
+    line.refer(lane.extension(2))
     lane.up(other)
+    line.hang_up()  # Asterisk waits a minute for that, and then says goodbye to whoever has the port
     lane.talk(2)
     lane.hand(call).hang_up()
 
@@ -255,8 +257,10 @@ def blind_transfer_nobody(lane: Lane) -> None:
     lane.phone(2, "rings")
     lane.up(call, phone)
     lane.talk(1)
-    lane.hand(phone, 1).refer(lane.extension(2))
+    line = lane.hand(phone, 1)
+    line.refer(lane.extension(2))
     call.wait()
+    line.hang_up()
 
 
 def attended_transfer(lane: Lane) -> None:
@@ -290,6 +294,7 @@ def attended_transfer_sip(lane: Lane) -> None:
     time.sleep(1)
     first.refer(lane.extension(2), replacing=lane.hand(question, 1))
     lane.heard("AttendedTransfer", lambda event: lane.channel(2) in event.values())
+    first.hang_up()
     lane.talk(2)
     lane.hand(call).hang_up()
 
@@ -339,8 +344,10 @@ def park(lane: Lane) -> None:
     lane.up(call, phone)
     lane.talk(1)
     caller = lane.channel(0)
-    lane.hand(phone, 1).refer("700")
+    line = lane.hand(phone, 1)
+    line.refer("700")
     parked = lane.heard("ParkedCall", lambda event: event.get("ParkeeChannel") == caller)
+    line.hang_up()
     time.sleep(1)
     fetching = lane.dials(3, parked["ParkingSpace"])
     lane.up(fetching)
