@@ -12,7 +12,8 @@ import os
 import socket
 from typing import Final
 
-PORTS: Final = range(11_000, 20_000)
+_HALF: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 2  # of two test processes side by side
+PORTS: Final = range(11_000 + _HALF, 20_000, 2)
 APART: Final = 2503  # between two processes started one after the other
 UDP: Final = socket.SOCK_DGRAM
 

@@ -198,7 +198,7 @@ async def test_tls_with_a_certificate_nobody_vouches_for(
 
 
 @pytest.fixture(scope="module")
-def knowing(serve: Callable[..., Ostiary], ports: dict[str, int]) -> Ostiary:
+def knowing(serve: Callable[..., Ostiary], ports: dict[str, int]) -> Iterator[Ostiary]:
     """Return a server that hears what phones do; it falls back to 8001."""
     server = serve(
         OSTIARY_AMI__HOST="127.0.0.1",
@@ -210,7 +210,8 @@ def knowing(serve: Callable[..., Ostiary], ports: dict[str, int]) -> Ostiary:
         OSTIARY_JOURNAL__ENABLED="true",
     )
     until(lambda: server.rows("SELECT seen_at FROM pbx_states"))
-    return server
+    yield server
+    server.stop()  # it would follow the calls of all other tests
 
 
 def state(server: Ostiary, extension: str) -> str:

@@ -154,6 +154,7 @@ def clicking(serve: Callable[..., Ostiary], asterisk: Asterisk, ports: dict[str,
     made = Desk(server, address)
     yield made
     made.http.close()
+    server.stop()  # it would follow the calls of all other tests
 
 
 @pytest.fixture

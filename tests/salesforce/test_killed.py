@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 Outcomes = dict[str, Future[None]]
 
-TRIALS: Final = 10
+TRIALS: Final = 8
 PAUSE: Final = 0.25  # seconds between two happenings in the org
 SLOW: Final = 0.03  # seconds of each answer of the org, so that a round takes some time
 PAGE: Final = 10  # records of a result page: twice the pages that a moment waits for, as the org may shrink
