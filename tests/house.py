@@ -30,6 +30,7 @@ Id,Type,FirstName,LastName,Account.Name,AccountId,Phone,OwnerId,Owner.Email
 003000000000001AAA,Contact,Ana,Muñoz,Acme,001000000000001AAA,+49 30 23125010,005000000000101AAA,ana@ostiary.example
 001000000000001AAA,Account,,Acme,Acme,001000000000001AAA,+49 30 23125-0,,
 """
+PATIENCE = 60.0  # seconds; the machine may be busy
 AGENTS = """\
 Name,Email,Extension
 Ana's agent,ana@ostiary.example,101
@@ -45,6 +46,8 @@ state_directory = "{directory}"
 [fastagi]
 listen = "127.0.0.1:{port}"
 deadline = {deadline}
+environment_deadline = {deadline}
+reply_deadline = {deadline}
 [http]
 enabled = false
 [numbers]
@@ -87,7 +90,7 @@ class House:
 
     async def outcome(self, script: str, number: str = "", **more: Any) -> Outcome:
         """Return all that a PBX knows after asking."""
-        return await ask(self.host, self.port, script, number=number, **more)
+        return await ask(self.host, self.port, script, number=number, **({"timeout": PATIENCE} | more))
 
     async def rows(self, sql: str) -> Sequence[Any]:
         """Return rows of the database, read apart from the server."""

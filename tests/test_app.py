@@ -35,7 +35,7 @@ async def port() -> int:
 @pytest_asyncio.fixture
 async def config(tmp_path: Path, port: int) -> AsyncIterator[Path]:
     """A furnished house nobody serves yet."""
-    path = write_settings(tmp_path, port=port)
+    path = write_settings(tmp_path, port=port, deadline=60)
     await furnish(load_settings(path, environ={}))
     yield path
 
@@ -89,7 +89,9 @@ async def test_sigterm_finishes_the_call_in_hand(config: Path, port: int) -> Non
 async def test_a_stopped_server_has_written_its_journal(config: Path, port: int) -> None:
     with process(config) as server:
         await until_answering(port)
-        for _ in range(20):
+        await verdict(port)
+        await _until_on_record(config, 1)  # the worker is there
+        for _ in range(19):
             await verdict(port)
         server.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(server.wait, 20) == 0
@@ -125,22 +127,31 @@ async def test_a_taken_http_port_costs_http_only(tmp_path: Path) -> None:
 async def test_the_worker_killed_again_and_again_costs_no_call(config: Path, port: int) -> None:
     with process(config) as server:
         await until_answering(port)
+        last = 0
         for _ in range(3):
-            (child,) = await _children(server.pid)
-            os.kill(child, signal.SIGKILL)
+            last = await _worker_after(server.pid, last)
+            os.kill(last, signal.SIGKILL)
             assert await verdict(port) == ("allow", "known")
+        await _until_on_record(config, 3)
         server.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(server.wait, 30) == 0
     async with serving(load_settings(config, environ={}), config) as ostiary:
         assert len(await ostiary.rows("SELECT 1 FROM calls")) == 3
 
 
-async def _children(pid: int) -> list[int]:
+async def _worker_after(pid: int, last: int) -> int:
+    """Return the server's only child, once that is another than the last one."""
     path = Path(f"/proc/{pid}/task/{pid}/children")
     async with asyncio.timeout(90):
-        while not (found := path.read_text()):
+        while not (found := [int(each) for each in path.read_text().split() if int(each) != last]):
             await asyncio.sleep(0.02)
-    return [int(each) for each in found.split()]
+    (worker,) = found
+    return worker
+
+
+async def _until_on_record(config: Path, calls: int) -> None:
+    there = House(load_settings(config, environ={}), "", 0)
+    await there.until_row(f"SELECT 1 FROM calls LIMIT 1 OFFSET {calls - 1}")
 
 
 async def test_a_corrupt_database_lets_every_call_in(config: Path, port: int) -> None:
@@ -231,7 +242,7 @@ async def test_restarts_on_an_inherited_socket_lose_no_call(config: Path, port: 
 
         async def keep_asking() -> None:
             while not stop.is_set():
-                told = (await ask("127.0.0.1", port, "incoming", number=KNOWN, timeout=20)).variables
+                told = (await ask("127.0.0.1", port, "incoming", number=KNOWN, timeout=120)).variables
                 asked.append(told.get("OSTIARY_ACTION", "lost"))
 
         asking = [asyncio.create_task(keep_asking()) for _ in range(4)]

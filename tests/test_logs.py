@@ -280,7 +280,10 @@ def read_until(descriptor: int, end: bytes) -> bytes:
     return data
 
 
-def test_a_reader_who_does_not_read_blocks_nobody(pipe: tuple[int, Any]) -> None:
+def test_a_reader_who_does_not_read_blocks_nobody(
+    pipe: tuple[int, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "GATHER", 0.5)  # all is written before the first line is
     reading, stream = pipe
     writer = LogWriter(stream, render_json, limit=500)
     total = 5_000

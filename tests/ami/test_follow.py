@@ -360,7 +360,7 @@ async def test_the_record_waits_for_the_decision(
     fake: FakePbx, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is on its way through another process; without it the call would be somebody's nobody asked about."""
-    monkeypatch.setattr(unwritten, "SETTLE", 0.5)
+    monkeypatch.setattr(unwritten, "SETTLE", 5.0)
     async with working(database, fake) as worker:
         await worker.until(worker.up)
         incoming(fake)
@@ -598,6 +598,8 @@ async def test_what_was_told_before_a_break_counts_no_more(fake: FakePbx, databa
 async def test_a_pbx_that_is_away_is_not_noted_as_there(
     fake: FakePbx, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def nothing(_conn: Any) -> None: ...
+
     monkeypatch.setattr(unwritten, "HEARD", 0.02)
     clock = iter(range(1_000_000, 2_000_000))
     write_notes = writing.write_notes
@@ -617,7 +619,7 @@ async def test_a_pbx_that_is_away_is_not_noted_as_there(
         await worker.until(lambda: seen() > first)
         await fake.stop()
         await worker.until(lambda: not worker.up())
-        await asyncio.sleep(0.05)  # what was on its way when it went
+        await database.write(nothing)  # behind what was on its way when it went
         last = seen()
         await asyncio.sleep(0.2)  # many times HEARD
         assert seen() == last

@@ -150,6 +150,7 @@ class Company:
         What that teller (`but`) told of is not waited for: AMI may come back within half a minute and know better.
         """
         until(lambda: self._ended() >= calls)
+        until(lambda: not self.ostiary.rows("SELECT 1 FROM live_calls"))  # each left with its record
         left_out = "SELECT 'call:' || id FROM calls WHERE told_by = ?"
         waiting = f"SELECT 1 FROM outbox WHERE coalesce(key, '') NOT IN ({left_out})"
         until(lambda: not self.ostiary.rows(waiting, but))  # a Task waits for who sees more

@@ -116,9 +116,9 @@ async def test_a_name_nobody_has_takes_as_long(database: Database) -> None:
     async def least(name: str) -> float:
         taken = []
         for _ in range(5):
-            started = time.perf_counter()
+            started = time.process_time()
             assert await role_with(database, name, "wrong") is None
-            taken.append(time.perf_counter() - started)
+            taken.append(time.process_time() - started)
         return min(taken)
 
     await least("ben")
