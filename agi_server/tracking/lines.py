@@ -103,6 +103,8 @@ def ends(house: House, event: Mapping[str, str], at: float) -> None:
         return None
     if channel.bridge is not None:  # Asterisk takes a channel out of its bridge first
         return house.odd("hang-up of a channel that goes on")
+    if channel.part is not None and state_of(event["ChannelState"]) > channel.state:  # taken up, unheard
+        channel.conversation.unseen = True
     cause = event["Cause"]
     house.close(channel, at, int(cause) if cause.isdecimal() and len(cause) < 4 else 0)
     return None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agi_server.calls.record import Disposition
 from agi_server.tracking.tracker import Told, Tracker
 from tests.tracking.reading import BEGUN, Timed, ended, names, play, records, stream, timed
 from tests.tracking.traffic import answered, caller, ours
@@ -46,6 +47,25 @@ def test_restarted_anywhere_the_record_is_the_same(name: str) -> None:
         assert [each.what for each in told].count("began") == sum(
             each.what == "began" for each in play(Tracker("pbx", ours), events)
         )
+
+
+def test_of_who_was_taken_up_while_nobody_listened_others_know_better() -> None:
+    events = stream("answered")
+    rings = next(at for at, (_, event) in enumerate(events) if event.get("ChannelState") == "5")
+    taken = next(
+        at for at, (_, event) in enumerate(events) if at > rings and event.get("ChannelState") == "6"
+    )
+    ends = [
+        at
+        for at, (_, event) in enumerate(events)
+        if event["Event"] in ("BridgeLeave", "HangupRequest", "Hangup")
+    ]
+    for at in range(rings + 1, taken):
+        for again in range(taken, ends[-2]):
+            first, second = Tracker("pbx", ours), Tracker("pbx", ours)
+            second.restore(kept(first, play(first, events[:at])))
+            (record,) = ended(play(second, events[again:]))
+            assert record.disposition == Disposition.ANSWERED or record.told_by == "glimpse", (at, again)
 
 
 def test_many_calls_at_once() -> None:
