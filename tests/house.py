@@ -25,12 +25,12 @@ from agi_server.settings_file import load_settings, storage_url
 from storage.database import Database
 from storage.migrate import migrate
 
+PATIENCE = 60.0  # seconds; the machine may be busy
 CONTACTS = """\
 Id,Type,FirstName,LastName,Account.Name,AccountId,Phone,OwnerId,Owner.Email
 003000000000001AAA,Contact,Ana,Muñoz,Acme,001000000000001AAA,+49 30 23125010,005000000000101AAA,ana@ostiary.example
 001000000000001AAA,Account,,Acme,Acme,001000000000001AAA,+49 30 23125-0,,
 """
-PATIENCE = 60.0  # seconds; the machine may be busy
 AGENTS = """\
 Name,Email,Extension
 Ana's agent,ana@ostiary.example,101
@@ -106,7 +106,7 @@ class House:
 
     async def until_row(self, sql: str) -> Any:
         """Return the first row of a query once there is one; the journal comes behind the answer."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while not (rows := await self.rows(sql)):
                 await asyncio.sleep(0.02)
         return rows[0]

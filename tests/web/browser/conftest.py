@@ -221,6 +221,17 @@ def _talk() -> Record:
     )  # fmt: skip
 
 
+def hold(one: Visitor, requests: str) -> list[Route]:
+    """Hold requests of the page to addresses of this pattern; return those that are held, also later."""
+    held: list[Route] = []
+
+    def keep(route: Route) -> None:
+        held.append(route)
+
+    one.page.route(requests, keep)
+    return held
+
+
 def until_held(one: Visitor, held: list[Route]) -> None:
     """Return when a request of the page was held."""
     until = time.monotonic() + PATIENCE / 1000

@@ -11,13 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import expect
 
 from tests.ami.server import SECRET, FakePbx
 from tests.house import process, write_settings
 from tests.ports import free_port
 from tests.web.browser import conftest
-from tests.web.browser.conftest import CHROMIUM, PATIENCE, Console, Visitor, until_held
+from tests.web.browser.conftest import CHROMIUM, PATIENCE, Console, Visitor, hold, until_held
 
 ANA = "+493023125010"
 
@@ -131,12 +131,7 @@ def test_a_call_is_followed_without_loading_the_page_anew(visit: Any, pbx: Pbx) 
 
 def test_an_answer_that_is_late_takes_nothing_back(visit: Any, pbx: Pbx) -> None:
     one: Visitor = visit("operator")
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    one.page.route("**/api/v1/dials/*", hold)
+    held = hold(one, "**/api/v1/dials/*")
     channel = ordered(one, pbx)
     until_held(one, held)  # its stream of events is open
     late = held[0].fetch()

@@ -6,10 +6,9 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Route
 
 from agi_server.web.console.languages import LANGUAGES
-from tests.web.browser.conftest import HOSTILE, PASSWORD, TALK, Console, Visitor, until_held
+from tests.web.browser.conftest import HOSTILE, PASSWORD, TALK, Console, Visitor, hold, until_held
 from tests.web.browser.pictures import shoot
 
 KNOWN = "async call => { const page = await (await fetch('/calls')).text(); return page.includes(call); }"
@@ -59,12 +58,7 @@ def test_a_call_between_reading_the_page_and_listening_appears(
 ) -> None:
     console.phone("101", "free")
     one: Visitor = visit("operator")
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    one.page.route("**/api/v1/events?*", hold)
+    held = hold(one, "**/api/v1/events?*")
     page = one.go(address)
     until_held(one, held)
     told = console.call("+493023125010")
